@@ -1,0 +1,170 @@
+"""Frozen settings, read once from the environment. The only reader of os.environ; loud on bad values."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from outreach.errors import ConfigurationError
+
+#: Set by hosting platforms; each means that nothing may be started by itself.
+_PRODUCTION_MARKS = ("DYNO", "KUBERNETES_SERVICE_HOST")
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the environment may say. Durations are real seconds unless the name says otherwise."""
+
+    #: postgres:// or postgresql://; None: embedded
+    database_url: str | None = None
+    #: redis://, rediss:// or unix://; None: embedded
+    redis_url: str | None = None
+    #: name that a database's `instance` row must carry; None: whatever the row says
+    instance: str | None = None
+    production: bool = False
+    #: where embedded servers keep their data
+    data_dir: Path = field(default_factory=lambda: Path(".outreach"))
+    #: secret under which suppressed identifiers are remembered (HMAC)
+    pepper: str = "development-pepper"
+    #: secret that signs opt-out links
+    link_secret: str = "development-link-secret"  # noqa: S105  the default is for development only
+    #: what people see in opt-out links and webhook registrations
+    public_url: str = "http://127.0.0.1:8000"
+    port: int = 8000
+    host: str = "127.0.0.1"
+    clock_origin: datetime = EPOCH
+    clock_factor: float = 1.0
+    tick_seconds: float = 60.0
+    #: D: total deadline of one provider call
+    call_deadline_seconds: float = 15.0
+    #: G: a call whose claim is older than this is not begun
+    guard_seconds: float = 2.0
+    #: S: how long after its deadline a call may still surface at the provider
+    settle_seconds: float = 60.0
+    #: evidence of silence older than this is read again before it is acted on
+    evidence_seconds: float = 900.0
+    #: an account's inbox is read at least this often, webhooks or not
+    poll_seconds: float = 900.0
+    #: how late a message may show up in the provider's inbox reads
+    inbox_lag_seconds: float = 5.0
+    #: a hinted lead is not hinted again before this
+    hint_lease_seconds: float = 60.0
+    #: how long a human may hold a claimed task
+    task_claim_seconds: float = 900.0
+    worker_threads: int = 6
+    pool_size: int = 8
+    log_level: str = "INFO"
+    json_logs: bool = False
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the environment (or the given mapping). Raises ConfigurationError naming the variable at fault."""
+        env = os.environ if environ is None else environ
+        read = _Reader(env)
+        production = any(env.get(m) for m in _PRODUCTION_MARKS) or env.get("OUTREACH_ENV") == "production"
+        defaults = cls()
+        return cls(
+            database_url=read.url("DATABASE_URL", ("postgres", "postgresql")),
+            redis_url=read.url("REDIS_URL", ("redis", "rediss", "unix")),
+            instance=env.get("OUTREACH_INSTANCE") or None,
+            production=production,
+            data_dir=Path(env.get("OUTREACH_DATA_DIR") or ".outreach"),
+            pepper=read.secret("OUTREACH_PEPPER", defaults.pepper, production),
+            link_secret=read.secret("OUTREACH_LINK_SECRET", defaults.link_secret, production),
+            public_url=env.get("OUTREACH_PUBLIC_URL") or defaults.public_url,
+            port=int(read.number("PORT", defaults.port)),
+            host=env.get("OUTREACH_HOST") or ("0.0.0.0" if production else defaults.host),  # noqa: S104  a dyno must listen on all
+            clock_origin=read.instant("OUTREACH_CLOCK_ORIGIN", defaults.clock_origin),
+            clock_factor=read.number("OUTREACH_CLOCK_FACTOR", defaults.clock_factor, least=0.001),
+            tick_seconds=read.number("OUTREACH_TICK_SECONDS", defaults.tick_seconds, least=0.05),
+            call_deadline_seconds=read.number(
+                "OUTREACH_CALL_DEADLINE_SECONDS", defaults.call_deadline_seconds, least=0.1
+            ),
+            guard_seconds=read.number("OUTREACH_GUARD_SECONDS", defaults.guard_seconds, least=0.05),
+            settle_seconds=read.number("OUTREACH_SETTLE_SECONDS", defaults.settle_seconds, least=0.1),
+            evidence_seconds=read.number("OUTREACH_EVIDENCE_SECONDS", defaults.evidence_seconds, least=0.1),
+            poll_seconds=read.number("OUTREACH_POLL_SECONDS", defaults.poll_seconds, least=0.1),
+            inbox_lag_seconds=read.number("OUTREACH_INBOX_LAG_SECONDS", defaults.inbox_lag_seconds),
+            hint_lease_seconds=read.number(
+                "OUTREACH_HINT_LEASE_SECONDS", defaults.hint_lease_seconds, least=0.1
+            ),
+            task_claim_seconds=read.number(
+                "OUTREACH_TASK_CLAIM_SECONDS", defaults.task_claim_seconds, least=1
+            ),
+            worker_threads=int(read.number("OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1)),
+            pool_size=int(read.number("OUTREACH_POOL_SIZE", defaults.pool_size, least=1)),
+            log_level=(env.get("OUTREACH_LOG_LEVEL") or defaults.log_level).upper(),
+            json_logs=read.flag("OUTREACH_JSON_LOGS", production),
+        )
+
+
+def inherited_environment() -> dict[str, str]:
+    """What a child process inherits: a copy to add to."""
+    return dict(os.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    env: Mapping[str, str]
+
+    def number(self, name: str, default: float, least: float = 0) -> float:
+        raw = self.env.get(name)
+        if not raw:
+            return default
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ConfigurationError(
+                f"{name}={raw!r} is not a number", hint=f"unset it, or set it as in {name}={default:g}"
+            ) from None
+        if value < least:
+            raise ConfigurationError(f"{name}={raw} is below {least:g}", hint=f"the default is {default:g}")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        raw = self.env.get(name)
+        if raw is None:
+            return default
+        if raw.lower() in _TRUE | _FALSE:
+            return raw.lower() in _TRUE
+        raise ConfigurationError(
+            f"{name}={raw!r} is neither true nor false", hint=f"write {name}=1 or {name}=0"
+        )
+
+    def instant(self, name: str, default: datetime) -> datetime:
+        raw = self.env.get(name)
+        if not raw:
+            return default
+        try:
+            value = datetime.fromisoformat(raw)
+        except ValueError:
+            raise ConfigurationError(
+                f"{name}={raw!r} is not an ISO 8601 instant", hint=f"for example {default.isoformat()}"
+            ) from None
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+
+    def url(self, name: str, schemes: tuple[str, ...]) -> str | None:
+        raw = self.env.get(name)
+        if not raw:
+            return None
+        if raw.split("://")[0] not in schemes or "://" not in raw:
+            raise ConfigurationError(f"{name} does not begin with {' or '.join(s + '://' for s in schemes)}")
+        return raw
+
+    def secret(self, name: str, default: str, production: bool) -> str:
+        """The value, or the contents of the file that NAME_FILE points at. In production it must be set."""
+        if path := self.env.get(f"{name}_FILE"):
+            try:
+                return Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ConfigurationError(f"{name}_FILE={path} cannot be read: {error.strerror}") from error
+        value = self.env.get(name)
+        if not value and production:
+            raise ConfigurationError(
+                f"{name} is not set",
+                hint="in production every secret must be set; any long random text will do",
+            )
+        return value or default
