@@ -1,0 +1,117 @@
+"""The graph as the JSON that is stored with a version, and back. Durations are seconds, times of day are HH:MM."""
+
+from collections.abc import Mapping
+from datetime import time, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Message, Node, Variant, Window
+from outreach.engine.kinds import ActionKind, TriggerKind
+from outreach.errors import NeedsNewerWorker
+from outreach.ids import content_hash
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def graph_to_json(graph: Graph) -> dict[str, Any]:
+    """JSON values only. Nodes are a list: stored JSON forgets the order of keys, and the author's order is kept."""
+    return {
+        "format": graph.format,
+        "sequence": graph.sequence,
+        "start": graph.start,
+        "nodes": [_node_to_json(node) for node in graph.nodes.values()],
+        "window": None if graph.window is None else _window_to_json(graph.window),
+        "caps": dict(graph.caps),
+        "defaults": dict(graph.defaults),
+        "exclude_already_contacted": graph.exclude_already_contacted,
+        "on_reply": graph.on_reply,
+        "opt_out_line": graph.opt_out_line,
+    }
+
+
+def graph_from_json(stored: Mapping[str, Any]) -> Graph:
+    """The graph again. Raises NeedsNewerWorker for a format or a kind that this release does not know."""
+    if stored["format"] > GRAPH_FORMAT:
+        raise NeedsNewerWorker(
+            hint=f"The graph has format {stored['format']}; this release reads {GRAPH_FORMAT}."
+        )
+    return Graph(
+        sequence=stored["sequence"],
+        start=stored["start"],
+        nodes={node["key"]: _node_from_json(node) for node in stored["nodes"]},
+        window=None if stored["window"] is None else _window_from_json(stored["window"]),
+        caps=dict(stored["caps"]),
+        defaults=dict(stored["defaults"]),
+        exclude_already_contacted=stored["exclude_already_contacted"],
+        on_reply=stored["on_reply"],
+        opt_out_line=stored["opt_out_line"],
+        format=stored["format"],
+    )
+
+
+def graph_hash(graph: Graph) -> str:
+    """Equal for graphs that mean the same: the order in which actions stand in the file does not count."""
+    stored = graph_to_json(graph)
+    return content_hash(stored | {"nodes": sorted(stored["nodes"], key=lambda node: str(node["key"]))})
+
+
+def _node_to_json(node: Node) -> dict[str, Any]:
+    return {
+        "key": node.key,
+        "kind": node.kind.value,
+        "edges": [{"kind": e.kind.value, "to": e.to, "after": _seconds(e.after)} for e in node.edges],
+        "message": None if node.message is None else _message_to_json(node.message),
+        "wait": _seconds(node.wait),
+    }
+
+
+def _node_from_json(stored: Mapping[str, Any]) -> Node:
+    return Node(
+        key=stored["key"],
+        kind=_known(ActionKind, stored["kind"]),
+        edges=tuple(_edge_from_json(edge) for edge in stored["edges"]),
+        message=None if stored["message"] is None else _message_from_json(stored["message"]),
+        wait=timedelta(seconds=stored["wait"]),
+    )
+
+
+def _edge_from_json(stored: Mapping[str, Any]) -> Edge:
+    kind = _known(TriggerKind, stored["kind"])
+    return Edge(kind=kind, to=stored["to"], after=timedelta(seconds=stored["after"]))
+
+
+def _message_to_json(message: Message) -> dict[str, Any]:
+    variants = [
+        {"key": v.key, "weight": v.weight, "body": v.body, "subject": v.subject} for v in message.variants
+    ]
+    return {"variants": variants, "fallback": message.fallback}
+
+
+def _message_from_json(stored: Mapping[str, Any]) -> Message:
+    variants = tuple(
+        Variant(key=v["key"], weight=v["weight"], body=v["body"], subject=v["subject"])
+        for v in stored["variants"]
+    )
+    return Message(variants=variants, fallback=stored["fallback"])
+
+
+def _window_to_json(window: Window) -> dict[str, Any]:
+    start, end = (f"{t:%H:%M}" for t in (window.start, window.end))
+    return {"days": list(window.days), "start": start, "end": end, "zone": window.zone}
+
+
+def _window_from_json(stored: Mapping[str, Any]) -> Window:
+    start, end = time.fromisoformat(stored["start"]), time.fromisoformat(stored["end"])
+    return Window(days=tuple(stored["days"]), start=start, end=end, zone=stored["zone"])
+
+
+def _seconds(duration: timedelta) -> int | float:
+    """Whole seconds as an integer, so that equal durations have one spelling and one hash."""
+    seconds = duration.total_seconds()
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def _known(kinds: type[Word], name: str) -> Word:
+    if name not in kinds.__members__:
+        raise NeedsNewerWorker(hint=f"The graph holds {name}, which this release does not know.")
+    return kinds[name]

@@ -1,0 +1,91 @@
+"""The compiled graph of one sequence version: frozen values. codec.py turns them to stored JSON and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import time, timedelta
+
+from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, TriggerKind
+
+#: Raised by one when a graph needs code that older workers lack; workers leave graphs of a higher format alone.
+GRAPH_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One arm of an A/B test: a template text and its weight."""
+
+    key: str
+    weight: int
+    body: str
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a message node says. `fallback` is used when a variable of the chosen variant is missing."""
+
+    variants: tuple[Variant, ...]
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A trigger: why it is taken, how long after the node's clock started, and where it leads (None: END)."""
+
+    kind: TriggerKind
+    to: str | None
+    #: NORMAL_EDGE, TIMEOUT: the delay. Negative edges: the deadline. Positive edges: always zero.
+    after: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """An action: the author's key (for ever), its kind, its message if it has one, and its edges in the author's order."""
+
+    key: str
+    kind: ActionKind
+    edges: tuple[Edge, ...] = ()
+    message: Message | None = None
+    #: WAIT only: how long
+    wait: timedelta = timedelta(0)
+
+    @property
+    def channel(self) -> Channel | None:
+        return CHANNEL_OF.get(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """When sends may happen: weekdays (0 = Monday), from and until (local times), in which zone.
+
+    `zone`: "lead" (the person's zone, else the account's), "account", or an IANA name. until may be before from (over midnight).
+    """
+
+    days: tuple[int, ...] = (0, 1, 2, 3, 4)
+    start: time = time(9, 0)
+    end: time = time(18, 0)
+    zone: str = "lead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Everything a worker must know of one version. Immutable; equal content compiles to an equal graph."""
+
+    sequence: str
+    start: str
+    nodes: Mapping[str, Node]
+    window: Window | None = None
+    #: caps of this sequence per action kind, in caps syntax ("8/hour;40/date")
+    caps: Mapping[str, str] = field(default_factory=dict)
+    #: defaults of variables, by name
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    #: never open contact with somebody whom any account of ours ever contacted on this channel
+    exclude_already_contacted: bool = False
+    #: what an unbranched human reply does: "stop" the lead or "continue"
+    on_reply: str = "stop"
+    #: what {{ opt_out }} renders to
+    opt_out_line: str = "Reply STOP and I will not write again."
+    format: int = GRAPH_FORMAT
+
+    def node(self, key: str) -> Node:
+        return self.nodes[key]

@@ -1,0 +1,57 @@
+"""The parts of a sequence as its author wrote them: actions, messages and edges, each with its place."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from outreach.engine.fields import Text
+from outreach.engine.kinds import ActionKind, TriggerKind
+from outreach.engine.problems import Mark
+
+#: Where an edge leads that leads nowhere: the lead finishes.
+END = "END"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantSpec:
+    """One arm of a message as written. `subject` is its own, else the message's."""
+
+    key: str
+    weight: int
+    body: Text
+    subject: Text | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSpec:
+    """A message as written; a plain body is one variant named `a`."""
+
+    mark: Mark
+    variants: tuple[VariantSpec, ...]
+    fallback: Text | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSpec:
+    """An edge as written. `kind` None: it could not be read. `to` None: END."""
+
+    mark: Mark
+    path: str
+    kind: TriggerKind | None
+    to: Text | None
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSpec:
+    """An action as written. `kind` None: it could not be read."""
+
+    key: str
+    mark: Mark
+    kind: ActionKind | None
+    edges: tuple[EdgeSpec, ...] = ()
+    message: MessageSpec | None = None
+    wait: timedelta = timedelta(0)
+
+    @property
+    def path(self) -> str:
+        return f"actions.{self.key}"
