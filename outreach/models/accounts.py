@@ -1,0 +1,192 @@
+"""Apps, accounts and pools: who sends, what the platform permits them, and what stopped them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from outreach.errors import NotFound
+from outreach.models.base import Row, Tx, to_json
+
+_COLUMNS = """
+a.id, a.app_id, a.name, a.channel, a.external_id, a.handle, a.base_url, a.access_token, a.refresh_token, a.token_expires_at,
+a.refresh_fence, a.refresh_deadline, a.zone, a.caps, a.pace, a.follow_permitted, a.dm_mode, a.mode_reason, a.state, a.state_reason,
+a.state_at, b.name AS app_name, b.client_id, b.client_secret, b.consumer_secret, b.caps AS app_caps, b.state AS app_state"""
+
+
+def get(tx: Tx, account_id: int) -> Row:
+    """The account with its app. Raises LookupError."""
+    return tx.one(
+        f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.id = %s", (account_id,)
+    )
+
+
+def find(tx: Tx, name: str) -> Row:
+    """The account of that name. Raises NotFound naming those there are."""
+    row = tx.row(f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.name = %s", (name,))
+    if row is None:
+        names = [r["name"] for r in tx.rows("SELECT name FROM account ORDER BY name LIMIT 20")]
+        raise NotFound(
+            f"no account {name!r}",
+            hint=f"there are: {', '.join(names) or 'none; outreach account add makes one'}",
+        )
+    return row
+
+
+def listed(tx: Tx) -> list[Row]:
+    """All accounts with their apps, by name."""
+    return tx.rows(f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id ORDER BY a.name")
+
+
+def by_external_id(tx: Tx, channel: str, external_id: str) -> Row | None:
+    """The account that the provider means."""
+    return tx.row(
+        f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.channel = %s AND a.external_id = %s",
+        (channel, external_id),
+    )
+
+
+def app_named(tx: Tx, name: str) -> Row | None:
+    """The app of that name."""
+    return tx.row(
+        "SELECT id, name, channel, client_id, client_secret, consumer_secret, caps, state FROM app WHERE name = %s",
+        (name,),
+    )
+
+
+def put_app(tx: Tx, values: Mapping[str, Any]) -> int:
+    """Make or change the app; its id. `values`: name, channel, client_id, client_secret, consumer_secret, caps, now."""
+    row = tx.one(
+        """
+        INSERT INTO app (name, channel, client_id, client_secret, consumer_secret, caps, created_at)
+        VALUES (%(name)s, %(channel)s, %(client_id)s, %(client_secret)s, %(consumer_secret)s, %(caps)s, %(now)s)
+        ON CONFLICT (name) DO UPDATE SET client_id = coalesce(excluded.client_id, app.client_id),
+               client_secret = coalesce(excluded.client_secret, app.client_secret),
+               consumer_secret = coalesce(excluded.consumer_secret, app.consumer_secret),
+               caps = CASE WHEN excluded.caps = '{}' THEN app.caps ELSE excluded.caps END
+        RETURNING id""",
+        {**values, "caps": to_json(values["caps"])},
+    )
+    return int(row["id"])
+
+
+def insert(tx: Tx, values: Mapping[str, Any]) -> int:
+    """A new account; its id."""
+    row = tx.one(
+        """
+        INSERT INTO account (app_id, name, channel, external_id, handle, base_url, access_token, refresh_token, zone, caps, pace,
+                             follow_permitted, dm_mode, mode_reason, created_at)
+        VALUES (%(app_id)s, %(name)s, %(channel)s, %(external_id)s, %(handle)s, %(base_url)s, %(access_token)s, %(refresh_token)s, %(zone)s,
+                %(caps)s, %(pace)s, %(follow_permitted)s, %(dm_mode)s, %(mode_reason)s, %(now)s) RETURNING id""",
+        {**values, "caps": to_json(values["caps"]), "pace": to_json(values["pace"])},
+    )
+    return int(row["id"])
+
+
+def set_state(tx: Tx, account_id: int, state: str, reason: str | None, now: datetime) -> None:
+    """ok, paused, needs_reauth, restricted, no_credits or tier; every one but ok with its reason."""
+    tx.execute(
+        "UPDATE account SET state = %s, state_reason = %s, state_at = %s WHERE id = %s",
+        (state, reason, now, account_id),
+    )
+
+
+def set_app_state(tx: Tx, app_id: int, state: str, reason: str | None) -> None:
+    """The same for all accounts of an app."""
+    tx.execute("UPDATE app SET state = %s, state_reason = %s WHERE id = %s", (state, reason, app_id))
+
+
+def lock(tx: Tx, account_id: int) -> datetime:
+    """Lock the account's row; the database's time afterwards."""
+    tx.execute("SELECT 1 FROM account WHERE id = %s FOR NO KEY UPDATE", (account_id,))
+    return tx.database_now()
+
+
+def hold(tx: Tx, scope: str, scope_id: int, kind: str, until: datetime, reason: str) -> None:
+    """The provider said: not before. A later instant replaces an earlier one."""
+    tx.execute(
+        "INSERT INTO hold (scope, scope_id, kind, until, reason) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (scope, scope_id, kind) DO UPDATE SET until = greatest(hold.until, excluded.until), reason = excluded.reason",
+        (scope, scope_id, kind, until, reason),
+    )
+
+
+def begin_refresh(tx: Tx, account_id: int, deadline: datetime) -> int | None:
+    """Claim the one refresh; its fence, or None while another is open."""
+    row = tx.row(
+        "UPDATE account SET refresh_fence = nextval('fence'), refresh_deadline = %s WHERE id = %s AND refresh_fence IS NULL RETURNING refresh_fence",
+        (deadline, account_id),
+    )
+    return int(row["refresh_fence"]) if row else None
+
+
+def end_refresh(tx: Tx, account_id: int, fence: int) -> bool:
+    """True: the fence was ours and is free again."""
+    return bool(
+        tx.execute(
+            "UPDATE account SET refresh_fence = NULL, refresh_deadline = NULL WHERE id = %s AND refresh_fence = %s",
+            (account_id, fence),
+        )
+    )
+
+
+def set_tokens(
+    tx: Tx, account_id: int, access: str, refresh: str | None, expires_at: datetime | None
+) -> None:
+    """Fresh credentials."""
+    tx.execute(
+        "UPDATE account SET access_token = %s, refresh_token = coalesce(%s, refresh_token), token_expires_at = %s WHERE id = %s",
+        (access, refresh, expires_at, account_id),
+    )
+
+
+def release_leads(
+    tx: Tx,
+    *,
+    now: datetime,
+    account_id: int | None = None,
+    sequence_id: int | None = None,
+    reasons: tuple[str, ...] = ("account", "pause"),
+) -> int:
+    """Leads that waited for an account or a pause are due again; the caps and the pace keep them from bursting out."""
+    return tx.execute(
+        """
+        UPDATE lead SET due_at = greatest(entered_at, %(now)s), waiting_on = 'time', waiting_detail = NULL
+         WHERE state = 'active' AND waiting_on = ANY(%(reasons)s) AND paused_at IS NULL
+           AND (%(account)s::bigint IS NULL OR account_id = %(account)s)
+           AND (%(sequence)s::bigint IS NULL OR sequence_id = %(sequence)s)""",
+        {"now": now, "reasons": list(reasons), "account": account_id, "sequence": sequence_id},
+    )
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+def put_pool(tx: Tx, name: str, channel: str, account_ids: list[int], now: datetime) -> int:
+    """A pool with exactly these accounts; its id."""
+    row = tx.one(
+        "INSERT INTO sender_pool (name, channel, created_at) VALUES (%s, %s, %s) ON CONFLICT (name) DO UPDATE SET channel = excluded.channel RETURNING id",
+        (name, channel, now),
+    )
+    tx.execute(
+        "DELETE FROM sender_pool_account WHERE pool_id = %s AND account_id <> ALL(%s)",
+        (row["id"], account_ids),
+    )
+    tx.insert_many(
+        "INSERT INTO sender_pool_account (pool_id, account_id) VALUES %s ON CONFLICT DO NOTHING",
+        [(row["id"], i) for i in account_ids],
+    )
+    return int(row["id"])
+
+
+def pool_accounts(tx: Tx, name: str) -> list[Row]:
+    """The pool's accounts: id, name, channel. Raises NotFound."""
+    rows = tx.rows(
+        "SELECT a.id, a.name, a.channel FROM sender_pool p JOIN sender_pool_account m ON m.pool_id = p.id JOIN account a ON a.id = m.account_id"
+        " WHERE p.name = %s ORDER BY a.id",
+        (name,),
+    )
+    if not rows:
+        raise NotFound(
+            f"no sender pool {name!r}", hint="outreach account pool NAME --account A --account B makes one"
+        )
+    return rows

@@ -1,0 +1,260 @@
+"""The connection pool and the transaction: `db.run(work)` is the only way to a statement."""
+
+import contextlib
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import peewee
+import psycopg2
+import psycopg2.errors
+from playhouse.pool import PooledPostgresqlDatabase
+from psycopg2.extras import Json
+
+from outreach.errors import ConflictError
+from outreach.ids import digest
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+#: Rows that were locked too long, or locked in a circle: somebody else goes first, we try again.
+_TRY_AGAIN = (
+    psycopg2.errors.SerializationFailure,
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.LockNotAvailable,
+)
+_TRIES = 3
+#: Milliseconds. A statement that waits longer than this for a lock gives up; the sweep comes back to its row.
+_SESSION = "-c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off -c plan_cache_mode=force_generic_plan"
+
+#: Advisory lock keys. `sends` is held shared by every T1, and exclusively, for an instant, to drain them.
+SENDS_LOCK = 1000
+MIGRATE_LOCK = 1001
+
+
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> Json:
+    """A jsonb parameter."""
+    return Json(value)
+
+
+class Hot(str):
+    """SQL text that runs for every send: each connection has it parsed and planned once (PREPARE), then executes it.
+
+    Planning T1's facts query costs ten times its execution. Parameters are typed by where they stand, so a bare one in a
+    select list needs a cast.
+    """
+
+    __slots__ = ()
+
+
+_NAMED = re.compile(r"%\((\w+)\)s|%s|%%")
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A hot statement as Postgres wants it: its own name, $n in place of parameters, and their order."""
+
+    name: str
+    prepare: str
+    execute: str
+    names: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, sql: str) -> "_Prepared":
+        names: list[str] = []
+
+        def number(match: re.Match[str]) -> str:
+            if match[0] == "%%":
+                return "%"
+            if match[1] is None or match[1] not in names:
+                names.append(match[1] or "")
+            return f"${len(names) if match[1] is None else names.index(match[1]) + 1}"
+
+        numbered = _NAMED.sub(number, sql)
+        name = f"hot_{digest(sql)[:16]}"
+        places = ", ".join(["%s"] * len(names))
+        return cls(
+            name=name,
+            prepare=f"PREPARE {name} AS {numbered}",
+            execute=f"EXECUTE {name} ({places})" if names else f"EXECUTE {name}",
+            names=tuple(names) if any(names) else None,
+        )
+
+    def order(self, params: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
+        if isinstance(params, Mapping):
+            return [params[name] for name in self.names or ()]
+        return params
+
+
+_hot: dict[str, _Prepared] = {}
+#: connection -> names of the statements it knows; gone with the connection
+_known: "weakref.WeakKeyDictionary[Any, set[str]]" = weakref.WeakKeyDictionary()
+
+
+class StartAgain(Exception):
+    """What was locked is no longer what was asked for: the transaction is begun again, up to three times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """An open transaction. Statements are SQL text with %s or %(name)s parameters."""
+
+    database: PooledPostgresqlDatabase
+    #: what never changes in this database (graphs, action ids), kept per process
+    kept: dict[tuple[str, int], Any]
+
+    def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        """All rows, as dicts by column name."""
+        cursor = self._run(sql, params)
+        if cursor.description is None:
+            return []
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+    def row(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Row | None:
+        """The first row, or None."""
+        found = self.rows(sql, params)
+        return found[0] if found else None
+
+    def one(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Row:
+        """The row that must be there. Raises LookupError with the statement when it is not."""
+        found = self.row(sql, params)
+        if found is None:
+            raise LookupError(f"no row for: {' '.join(sql.split())[:200]}")
+        return found
+
+    def value(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+        """The first column of the first row, or None."""
+        found = self.row(sql, params)
+        return next(iter(found.values())) if found else None
+
+    def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+        """How many rows were written."""
+        return int(self._run(sql, params).rowcount)
+
+    def _run(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> Any:
+        if not isinstance(sql, Hot):
+            return self.database.execute_sql(sql, params or None)
+        statement = _hot.get(sql) or _hot.setdefault(sql, _Prepared.of(sql))
+        known = _known.setdefault(self.database.connection(), set())
+        if statement.name not in known:
+            self.script(statement.prepare)
+            known.add(statement.name)
+        return self.database.execute_sql(statement.execute, statement.order(params) or None)
+
+    def database_now(self) -> datetime:
+        """The database's time at this statement: ask it after the last lock, then map it by the Clock."""
+        now: datetime = self.one("SELECT clock_timestamp() AS now")["now"]
+        return now
+
+    def script(self, sql: str) -> None:
+        """Several statements without parameters; a literal % stands for itself."""
+        self.database.cursor().execute(sql)
+
+    def insert_many(
+        self, sql: str, rows: Sequence[Sequence[Any]], *, returning: bool = False, page: int = 1000
+    ) -> list[Row]:
+        """`INSERT ... VALUES %s ...` with the rows in pages."""
+        if not rows:
+            return []
+        from psycopg2.extras import execute_values
+
+        cursor = self.database.cursor()
+        found = execute_values(cursor, sql, rows, page_size=page, fetch=returning)
+        if not returning:
+            return []
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, values, strict=True)) for values in found]
+
+    def copy_in(self, sql: str, lines: Any) -> None:
+        """`COPY ... FROM STDIN` out of a file-like object."""
+        self.database.cursor().copy_expert(sql, lines)
+
+
+class Database:
+    """A pool of connections to one Postgres. Threads share it; a transaction belongs to one thread."""
+
+    def __init__(self, url: str, *, pool_size: int = 8, keep_connections: bool = False) -> None:
+        """`keep_connections`: each thread keeps its own. For workers, whose threads are few and live long."""
+        self.url = url
+        self._keep_connections = keep_connections
+        self._pool = PooledPostgresqlDatabase(
+            _dsn(url),
+            max_connections=pool_size,
+            stale_timeout=300,
+            timeout=10,
+            options=_SESSION,
+            connect_timeout=5,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+        self._local = threading.local()
+        self._kept: dict[tuple[str, int], Any] = {}
+
+    @property
+    def pool(self) -> PooledPostgresqlDatabase:
+        """For peewee's model classes."""
+        return self._pool
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Tx]:
+        """One transaction on one connection: committed at the end, rolled back by an exception. Never nested."""
+        if getattr(self._local, "open", False):
+            raise RuntimeError(
+                "a transaction is open in this thread already: one transaction per runtime function"
+            )
+        self._local.open = True
+        try:
+            with self._connection(), self._pool.atomic():
+                yield Tx(self._pool, self._kept)
+        finally:
+            self._local.open = False
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[None]:
+        if not self._keep_connections:
+            with self._pool.connection_context():
+                yield
+            return
+        self._pool.connect(reuse_if_open=True)
+        try:
+            yield
+        except (peewee.OperationalError, peewee.InterfaceError):
+            # It may be broken (a failover, a restart): the pool looks at it before anybody gets it again.
+            self._pool.close()
+            raise
+
+    def run(self, work: Callable[[Tx], T]) -> T:
+        """`work(tx)` in a transaction of its own; a lock or serialisation error is retried up to three times."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with self.transaction() as tx:
+                    return work(tx)
+            except StartAgain as moved:
+                if attempt == _TRIES:
+                    raise ConflictError(str(moved) or None) from moved
+            except peewee.DatabaseError as error:
+                if attempt == _TRIES or not isinstance(error.__cause__ or error.__context__, _TRY_AGAIN):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def read(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        """The rows of one read-only statement in a transaction of its own."""
+        return self.run(lambda tx: tx.rows(sql, params))
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._pool.close_all()
+
+
+def _dsn(url: str) -> str:
+    """libpq's spelling of the URL: `postgres://` becomes `postgresql://`, our own parameters are kept."""
+    parts = urlsplit(url)
+    query = urlencode(parse_qsl(parts.query))
+    return urlunsplit(("postgresql", parts.netloc, parts.path, query, ""))

@@ -1,0 +1,40 @@
+"""Erasure's statements: what names or quotes a person goes; the ledger, the log and the keyed digests stay."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from outreach.models.base import Tx
+
+#: Each takes the person's id. The order does not matter: one transaction.
+_FORGET = (
+    "DELETE FROM message_body b USING execution e, identity i"
+    " WHERE b.execution_id = e.id AND i.id = e.identity_id AND i.person_id = %(person)s",
+    # A conversation's id is made of both sides' ids; the message's own id stays, an echo may still ask for it.
+    "UPDATE execution e SET provider_ids = provider_ids - 'dm_conversation_id' FROM identity i"
+    " WHERE i.id = e.identity_id AND i.person_id = %(person)s",
+    "UPDATE inbound SET text = NULL, raw = '{}', peer = '', peer_kind = '' WHERE person_id = %(person)s",
+    "UPDATE inbound b SET text = NULL, raw = '{}', peer = '', peer_kind = '' FROM identity i"
+    " WHERE i.person_id = %(person)s AND i.kind = b.peer_kind AND i.value = b.peer",
+    "UPDATE lead SET data = '{}' WHERE person_id = %(person)s",
+    "UPDATE consent c SET proof = '(erased)' FROM identity i WHERE i.id = c.identity_id AND i.person_id = %(person)s",
+    "UPDATE identity_link k SET evidence = '{}' FROM identity i WHERE i.id IN (k.a, k.b) AND i.person_id = %(person)s",
+    "DELETE FROM profile WHERE person_id = %(person)s",
+    # The digest stays: a re-import of the same identifier must stay blocked.
+    "UPDATE identity SET value = 'erased:' || id, shown = '', status = 'closed' WHERE person_id = %(person)s",
+    "UPDATE person SET name = NULL, zone = NULL, country = NULL, erased_at = %(now)s WHERE id = %(person)s",
+)
+
+
+def forget(tx: Tx, person_id: int, now: datetime) -> None:
+    """The caller holds the person's row, and their suppression is effective."""
+    for statement in _FORGET:
+        tx.execute(statement, {"person": person_id, "now": now})
+
+
+def erased_among(tx: Tx, hmacs: Sequence[str]) -> set[str]:
+    """Digests of identifiers whose person was erased."""
+    rows = tx.rows(
+        "SELECT DISTINCT i.hmac FROM identity i JOIN person p ON p.id = i.person_id WHERE i.hmac = ANY(%s) AND p.erased_at IS NOT NULL",
+        (list(hmacs),),
+    )
+    return {row["hmac"] for row in rows}

@@ -1,0 +1,130 @@
+"""What came in: stored raw under the content's own id, once and for ever; then matched."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from outreach.models.base import Row, Tx, to_json
+
+_INSERT = """
+INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_kind, peer, text, raw, via, occurred_at, received_at, state)
+VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id"""
+
+
+def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
+    """The ids of those that were new."""
+    names = [
+        "channel",
+        "account_key",
+        "content_id",
+        "kind",
+        "account_id",
+        "peer_kind",
+        "peer",
+        "text",
+        "raw",
+        "via",
+        "occurred_at",
+        "received_at",
+        "state",
+    ]
+    values = [tuple(to_json(row["raw"]) if n == "raw" else row[n] for n in names) for row in rows]
+    return [row["id"] for row in tx.insert_many(_INSERT, values, returning=True)]
+
+
+def read(tx: Tx, inbound_id: int) -> Row | None:
+    """The row, or None."""
+    return tx.row(
+        "SELECT id, channel, account_key, content_id, kind, account_id, peer_kind, peer, text, raw, via, occurred_at, received_at, state,"
+        " digest_after, person_id, class FROM inbound WHERE id = %s",
+        (inbound_id,),
+    )
+
+
+def take(tx: Tx, inbound_id: int) -> bool:
+    """Lock the row for digestion. False: somebody has digested it."""
+    return (
+        tx.row(
+            "SELECT 1 AS ok FROM inbound WHERE id = %s AND state IN ('stored', 'waiting') FOR UPDATE",
+            (inbound_id,),
+        )
+        is not None
+    )
+
+
+def digested(
+    tx: Tx,
+    inbound_id: int,
+    *,
+    now: datetime,
+    person_id: int | None,
+    reply_class: str | None,
+    state: str = "digested",
+) -> None:
+    """Understood (or unmatched: kept in sight)."""
+    tx.execute(
+        "UPDATE inbound SET state = %s, digested_at = %s, person_id = %s, class = %s, digest_after = NULL WHERE id = %s",
+        (state, now, person_id, reply_class, inbound_id),
+    )
+
+
+def wait(tx: Tx, inbound_id: int, until: datetime) -> None:
+    """An echo that nothing open explains yet."""
+    tx.execute("UPDATE inbound SET state = 'waiting', digest_after = %s WHERE id = %s", (until, inbound_id))
+
+
+def identity_of(tx: Tx, kind: str, value: str) -> Row | None:
+    """The identity and its person."""
+    return tx.row(
+        "SELECT id, kind, value, hmac, person_id, status FROM identity WHERE kind = %s AND value = %s",
+        (kind, value),
+    )
+
+
+def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> list[Row]:
+    """What an own-message echo may belong to: open calls, claimed tasks, and sends whose provider id is known."""
+    return tx.rows(
+        """
+        SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, e.call_deadline, e.provider_ids, t.id AS task_id
+          FROM execution e LEFT JOIN task t ON t.execution_id = e.id AND t.state IN ('claimed', 'asked')
+         WHERE e.account_id = %s AND e.kind = %s AND e.started_at IS NOT NULL
+           AND e.identity_id IN (SELECT %s UNION ALL SELECT k.a + k.b - %s FROM identity_link k
+                                  WHERE %s IN (k.a, k.b) AND k.source = 'resolved' AND k.status = 'active')
+           AND (e.state IN ('calling', 'in_doubt', 'held', 'sent') OR t.id IS NOT NULL)
+         ORDER BY e.started_at DESC LIMIT 50""",
+        (account_id, kind, identity_id, identity_id, identity_id),
+    )
+
+
+def leads_in_contact(tx: Tx, person_id: int) -> list[int]:
+    """Active leads of the person that have begun a call; by id. The caller has locked the person."""
+    rows = tx.rows(
+        """
+        SELECT l.id FROM lead l WHERE l.person_id = %s AND l.state = 'active'
+           AND EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = l.id AND e.effect_by IS NOT NULL)
+         ORDER BY l.id FOR NO KEY UPDATE""",
+        (person_id,),
+    )
+    return [row["id"] for row in rows]
+
+
+def leads_followed(tx: Tx, person_id: int, account_id: int) -> list[int]:
+    """Active leads of the person for which this account followed them."""
+    rows = tx.rows(
+        """
+        SELECT l.id FROM lead l WHERE l.person_id = %s AND l.state = 'active'
+           AND EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = l.id AND e.kind = 'FOLLOW_ON_TWITTER' AND e.account_id = %s
+                          AND e.effect_by IS NOT NULL)
+         ORDER BY l.id FOR NO KEY UPDATE""",
+        (person_id, account_id),
+    )
+    return [row["id"] for row in rows]
+
+
+def replies(tx: Tx, *, limit: int, after_id: int = 0) -> list[Row]:
+    """Messages that people sent us, newest first."""
+    return tx.rows(
+        "SELECT id, channel, account_id, occurred_at, received_at, state, person_id, class FROM inbound"
+        " WHERE kind = 'message_in' AND id > %s ORDER BY id DESC LIMIT %s",
+        (after_id, limit),
+    )

@@ -1,0 +1,306 @@
+"""Leads: locked, viewed for decide(), and written back once per transaction with their events."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from outreach.engine.decisions import Want
+from outreach.engine.events import EventKind
+from outreach.engine.graph import Graph, Node
+from outreach.engine.kinds import (
+    CHANNEL_OF,
+    NEGATIVE_TRIGGERS,
+    ActionKind,
+    Channel,
+    ExecutionState,
+    ReplyClass,
+    SignalKind,
+    TriggerKind,
+    WaitingOn,
+)
+from outreach.engine.state import ExecutionView, LeadView, SignalView
+from outreach.models import events, sequences
+from outreach.models.base import Hot, Row, StartAgain, Tx, to_json
+
+#: What a lead that waits for evidence is filed under, in place of an action kind: one poll serves all of an account.
+WANTS = {Want.INBOX: "CHECK_FOR_REPLY", Want.RELATIONSHIP: "LOOK_UP"}
+RESOLVE = "RESOLVE"
+
+
+@dataclass(slots=True, kw_only=True)
+class Lead:
+    """A lead whose row this transaction has locked. Change it, then `write` it once."""
+
+    id: int
+    person_id: int
+    sequence_id: int
+    version_id: int
+    state: str
+    cursor: str
+    visits: Mapping[str, int]
+    entered_at: datetime
+    due_at: datetime | None
+    waiting_on: str | None
+    waiting_detail: str | None
+    account_id: int | None
+    next_kind: str | None
+    epoch: int
+    event_seq: int
+    attempts: int
+    paused_at: datetime | None
+    pause_reason: str | None
+    exit_reason: str | None
+    ended_at: datetime | None
+    person_paused: bool
+    suppressed: bool
+    #: a person's opt-out still waits for calls to drain
+    draining: bool
+    _log: list[events.Event] = field(default_factory=list)
+
+    @property
+    def active(self) -> bool:
+        return self.state == "active"
+
+    def log(
+        self,
+        kind: EventKind,
+        at: datetime,
+        *,
+        actor: str = "engine",
+        execution_id: int | None = None,
+        **payload: Any,
+    ) -> None:
+        """Note an event in the lead's own order."""
+        self.event_seq += 1
+        self._log.append(
+            events.Event(
+                kind=kind,
+                at=at,
+                actor=actor,
+                lead_id=self.id,
+                lead_seq=self.event_seq,
+                person_id=self.person_id,
+                sequence_id=self.sequence_id,
+                account_id=payload.pop("account_id", None),
+                execution_id=execution_id,
+                payload=payload,
+            )
+        )
+
+    def wait(self, until: datetime, on: WaitingOn, detail: str | None = None) -> None:
+        """Look again at `until`."""
+        self.due_at, self.waiting_on, self.waiting_detail = until, on.value, detail
+        self.account_id = self.next_kind = None
+
+    def wait_for_account(
+        self, until: datetime, on: WaitingOn, account_id: int, kind: str, detail: str | None = None
+    ) -> None:
+        """Look again at `until`, when this account has room for an action (or a read) of this kind."""
+        self.wait(until, on, detail)
+        self.account_id, self.next_kind = account_id, kind
+
+    def end(self, state: str, at: datetime, reason: str | None = None) -> None:
+        """finished, or exited with a reason."""
+        self.state, self.exit_reason, self.ended_at = state, reason, at
+        self.due_at = self.waiting_on = self.waiting_detail = self.account_id = self.next_kind = None
+
+    def write(self, tx: Tx) -> None:
+        """Store the lead and its new events."""
+        tx.execute(_WRITE, _columns(self))
+        events.append(tx, self._log)
+        self._log = []
+
+
+_COLUMNS = """
+l.id, l.person_id, l.sequence_id, l.version_id, l.state, l.cursor, l.visits, l.entered_at, l.due_at, l.waiting_on, l.waiting_detail,
+l.account_id, l.next_kind, l.epoch, l.event_seq, l.attempts, l.paused_at, l.pause_reason, l.exit_reason, l.ended_at,
+p.paused_at IS NOT NULL AS person_paused, p.suppressed_at IS NOT NULL AS suppressed,
+p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS draining"""
+
+_READ = Hot(f"SELECT {_COLUMNS} FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = %s")
+_LOCK = Hot("SELECT database_now, moved FROM lock_lead(%s)")
+
+_WRITE = Hot("""
+UPDATE lead SET state = %(state)s, cursor = %(cursor)s, visits = %(visits)s, entered_at = %(entered_at)s, due_at = %(due_at)s,
+       waiting_on = %(waiting_on)s, waiting_detail = %(waiting_detail)s, account_id = %(account_id)s, next_kind = %(next_kind)s,
+       epoch = %(epoch)s, event_seq = %(event_seq)s, attempts = %(attempts)s, paused_at = %(paused_at)s,
+       pause_reason = %(pause_reason)s, exit_reason = %(exit_reason)s, ended_at = %(ended_at)s, hinted_until = NULL
+ WHERE id = %(id)s""")
+
+
+def _columns(lead: Lead) -> dict[str, Any]:
+    names = (
+        "id state cursor entered_at due_at waiting_on waiting_detail account_id next_kind epoch event_seq attempts paused_at"
+        " pause_reason exit_reason ended_at"
+    )
+    return {name: getattr(lead, name) for name in names.split()} | {"visits": to_json(dict(lead.visits))}
+
+
+def lock(tx: Tx, lead_id: int) -> tuple[datetime, Lead] | None:
+    """Lock person, then lead; the database's time and the lead, or None when there is none. Raises StartAgain."""
+    locked = tx.row(_LOCK, (lead_id,))
+    if locked is None:
+        return None
+    if locked["moved"]:
+        raise StartAgain(f"lead {lead_id} changed its person")
+    return locked["database_now"], read(tx, lead_id)
+
+
+def read(tx: Tx, lead_id: int) -> Lead:
+    """The lead as it stands; only write it back when its row is locked."""
+    return Lead(**tx.one(_READ, (lead_id,)))
+
+
+def of_person(tx: Tx, person_id: int) -> list[int]:
+    """The person's active leads by id. The caller has locked the person."""
+    rows = tx.rows(
+        "SELECT id FROM lead WHERE person_id = %s AND state = 'active' ORDER BY id FOR NO KEY UPDATE",
+        (person_id,),
+    )
+    return [row["id"] for row in rows]
+
+
+_VIEW = Hot("""
+SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline,
+       (SELECT array_agg(b.channel) FROM lead_binding b JOIN identity i ON i.id = b.identity_id
+         WHERE b.lead_id = %(lead)s AND i.status NOT IN ('not_found', 'shared')) AS channels,
+       (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
+          FROM listening_accounts(%(lead)s) a
+          LEFT JOIN watermark w ON w.account_id = a.account_id AND w.stream = 'inbox') AS read_up_to,
+       (SELECT r.checked_at FROM lead_binding b JOIN relationship r ON r.account_id = b.account_id AND r.identity_id = b.identity_id
+         WHERE b.lead_id = %(lead)s AND b.channel = %(channel)s) AS looked_up_at
+  FROM (SELECT 1) one
+  LEFT JOIN execution e ON e.lead_id = %(lead)s AND e.action_id = %(action)s AND e.visit = %(visit)s""")
+_SIGNALS = Hot(
+    "SELECT id, kind, at, class FROM signal WHERE lead_id = %s AND used_at IS NULL ORDER BY at, id"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A lead's view, and the execution it came from."""
+
+    view: LeadView
+    execution_id: int | None
+    call_deadline: datetime | None
+
+
+def view(tx: Tx, lead: Lead, graph: Graph) -> Seen:
+    """What decide() may know of the lead, read in two statements."""
+    action = sequences.action_ids(tx, lead.version_id)[lead.cursor]
+    visit = lead.visits.get(lead.cursor, 1)
+    channel = _asked_channel(graph.node(lead.cursor))
+    row = tx.one(_VIEW, {"lead": lead.id, "action": action, "visit": visit, "channel": channel})
+    signals = tx.rows(_SIGNALS, (lead.id,))
+    return Seen(
+        view=_view(lead, row, signals), execution_id=row["execution_id"], call_deadline=row["call_deadline"]
+    )
+
+
+def _asked_channel(node: Node) -> str:
+    """The channel whose relationships the node asks about. Later nodes' deadlines cannot have passed yet."""
+    return relationship_channel(
+        next((e.kind for e in node.edges if e.kind in NEGATIVE_TRIGGERS - {TriggerKind.NOT_REPLIED}), None)
+    )
+
+
+def relationship_channel(trigger: str | None) -> str:
+    """Where one sees whether such an edge may be taken."""
+    asks_linkedin = trigger == TriggerKind.CONNECTION_NOT_ACCEPTED
+    return (Channel.LINKEDIN if asks_linkedin else Channel.TWITTER).value
+
+
+def _view(lead: Lead, row: Row, signals: Sequence[Row]) -> LeadView:
+    execution = None
+    if row["execution_id"] is not None:
+        execution = ExecutionView(
+            state=ExecutionState(row["state"]), sent_at=row["sent_at"], reason=row["reason"]
+        )
+    causes = {kind.value for kind in TriggerKind}
+    return LeadView(
+        cursor=lead.cursor,
+        entered_at=lead.entered_at,
+        visits=lead.visits,
+        execution=execution,
+        signals=tuple(
+            SignalView(
+                id=s["id"],
+                kind=SignalKind(s["kind"]),
+                at=s["at"],
+                reply_class=ReplyClass(s["class"]) if s["class"] else None,
+            )
+            for s in signals
+        ),
+        read_up_to=row["read_up_to"],
+        looked_up_at=row["looked_up_at"],
+        entered_by=TriggerKind(row["cause"]) if row["cause"] in causes else None,
+        channels=frozenset(Channel(c) for c in row["channels"] or ()),
+    )
+
+
+def use_signals(tx: Tx, signal_ids: Sequence[int], now: datetime) -> None:
+    """An edge was taken on them."""
+    if signal_ids:
+        tx.execute("UPDATE signal SET used_at = %s WHERE id = ANY(%s)", (now, list(signal_ids)))
+
+
+def add_signal(
+    tx: Tx,
+    lead_id: int,
+    kind: SignalKind,
+    content_id: str,
+    *,
+    at: datetime,
+    now: datetime,
+    inbound_id: int | None,
+    reply_class: str | None = None,
+) -> bool:
+    """True: the lead had not got this signal before."""
+    return bool(
+        tx.execute(
+            "INSERT INTO signal (lead_id, kind, content_id, class, inbound_id, at, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (lead_id, kind, content_id) DO NOTHING",
+            (lead_id, kind.value, content_id, reply_class, inbound_id, at, now),
+        )
+    )
+
+
+def binding(tx: Tx, lead_id: int, kind: ActionKind) -> Row | None:
+    """The lead's sticky account and identity for the kind's channel."""
+    return tx.row(
+        """
+        SELECT b.account_id, a.app_id, b.identity_id, i.kind AS identity_kind, i.value, i.status
+          FROM lead_binding b JOIN identity i ON i.id = b.identity_id JOIN account a ON a.id = b.account_id
+         WHERE b.lead_id = %s AND b.channel = %s""",
+        (lead_id, CHANNEL_OF[kind].value),
+    )
+
+
+def least_read_account(tx: Tx, lead_id: int) -> tuple[int, str]:
+    """Of the accounts that an answer could have gone to, the one whose inbox was read longest ago; its channel."""
+    row = tx.one(
+        """
+        SELECT a.id, a.channel FROM listening_accounts(%s) c
+          JOIN account a ON a.id = c.account_id
+          LEFT JOIN watermark w ON w.account_id = a.id AND w.stream = 'inbox'
+         ORDER BY w.read_up_to NULLS FIRST LIMIT 1""",
+        (lead_id,),
+    )
+    return row["id"], row["channel"]
+
+
+def relationship_binding(tx: Tx, lead_id: int, trigger: str | None) -> Row | None:
+    """The account and the identity whose relationship such an edge asks about; None: the lead is on no such channel."""
+    return tx.row(
+        "SELECT account_id, identity_id FROM lead_binding WHERE lead_id = %s AND channel = %s",
+        (lead_id, relationship_channel(trigger)),
+    )
+
+
+def has_signal(tx: Tx, lead_id: int, kind: SignalKind) -> bool:
+    """Has the lead got one of this kind, used or not?"""
+    return (
+        tx.row("SELECT 1 AS one FROM signal WHERE lead_id = %s AND kind = %s LIMIT 1", (lead_id, kind.value))
+        is not None
+    )

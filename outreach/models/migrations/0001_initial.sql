@@ -1,0 +1,607 @@
+-- The whole house in one migration. Rules that hold for every statement in this project:
+-- no default asks the time (times are parameters), states are encoded by CHECK and UNIQUE, money and
+-- permission live in rows that T1 reads. Lock order: person, app, account, lead, execution.
+
+-- --- the instance ------------------------------------------------------------------------------------------
+CREATE TABLE instance (
+    id                smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    name              text NOT NULL,
+    key               text NOT NULL,                -- random; stands in every Redis key
+    simulated_only    boolean NOT NULL DEFAULT false,
+    live_confirmed_at timestamptz,
+    live_confirmed_by text,
+    clock_origin      timestamptz NOT NULL,
+    clock_factor      double precision NOT NULL CHECK (clock_factor > 0),
+    paused_at         timestamptz,
+    pause_reason      text,
+    last_tick_at      timestamptz,
+    oldest_code       integer NOT NULL DEFAULT 1,   -- the oldest release number that this schema serves
+    -- touches per person: never two within gap_hours, never more than limit within days
+    policy            jsonb NOT NULL DEFAULT '{"touch": {"gap_hours": 48, "limit": 4, "days": 30}}',
+    caps              jsonb NOT NULL DEFAULT '{}',  -- action kind -> caps text, for the whole instance
+    created_at        timestamptz NOT NULL,
+    CHECK (NOT (simulated_only AND live_confirmed_at IS NOT NULL)),
+    CHECK ((paused_at IS NULL) = (pause_reason IS NULL))
+);
+
+-- --- who sends ---------------------------------------------------------------------------------------------
+CREATE TABLE app (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name            text NOT NULL UNIQUE,
+    channel         text NOT NULL,
+    client_id       text,
+    client_secret   text,
+    consumer_secret text,                            -- signs webhooks
+    caps            jsonb NOT NULL DEFAULT '{}',     -- action kind -> caps text, over all accounts of the app
+    state           text NOT NULL DEFAULT 'ok' CHECK (state IN ('ok', 'paused', 'no_credits', 'restricted')),
+    state_reason    text,
+    created_at      timestamptz NOT NULL
+);
+
+CREATE TABLE account (
+    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    app_id           bigint NOT NULL REFERENCES app,
+    name             text NOT NULL UNIQUE,
+    channel          text NOT NULL,
+    external_id      text NOT NULL,
+    handle           text,
+    base_url         text NOT NULL,
+    access_token     text NOT NULL,
+    refresh_token    text,
+    token_expires_at timestamptz,
+    -- a refresh is a claimed call like a send: fence and deadline while it is open
+    refresh_fence    bigint,
+    refresh_deadline timestamptz,
+    zone             text NOT NULL DEFAULT 'UTC',
+    caps             jsonb NOT NULL DEFAULT '{}',    -- action kind -> caps text; missing: the default of the kind
+    pace             jsonb NOT NULL DEFAULT '{}',    -- action kind -> seconds between two; missing: the channel's
+    -- what the platform permits this account, said by the operator with a reason
+    follow_permitted boolean NOT NULL DEFAULT false,
+    dm_mode          text NOT NULL DEFAULT 'inbound_first' CHECK (dm_mode IN ('inbound_first', 'opt_in')),
+    mode_reason      text,
+    state            text NOT NULL DEFAULT 'ok'
+                     CHECK (state IN ('ok', 'paused', 'needs_reauth', 'restricted', 'no_credits', 'tier')),
+    state_reason     text,
+    state_at         timestamptz,
+    last_stamp       timestamptz,                    -- stamps of an account never run backwards
+    created_at       timestamptz NOT NULL,
+    UNIQUE (channel, external_id),
+    CHECK (state = 'ok' OR state_reason IS NOT NULL),
+    CHECK ((refresh_fence IS NULL) = (refresh_deadline IS NULL)),
+    CHECK (dm_mode = 'inbound_first' OR mode_reason IS NOT NULL)
+);
+
+CREATE TABLE sender_pool (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name       text NOT NULL UNIQUE,
+    channel    text NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE TABLE sender_pool_account (
+    pool_id    bigint NOT NULL REFERENCES sender_pool,
+    account_id bigint NOT NULL REFERENCES account,
+    weight     integer NOT NULL DEFAULT 1 CHECK (weight > 0),
+    PRIMARY KEY (pool_id, account_id)
+);
+
+-- A provider said "not before": written by RateLimited, read by the tick and by T1.
+CREATE TABLE hold (
+    scope    text NOT NULL CHECK (scope IN ('account', 'app')),
+    scope_id bigint NOT NULL,
+    kind     text NOT NULL,
+    until    timestamptz NOT NULL,
+    reason   text NOT NULL,
+    PRIMARY KEY (scope, scope_id, kind)
+);
+
+-- --- the human and the handles -----------------------------------------------------------------------------
+CREATE TABLE person (
+    id                       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    entity_type              text NOT NULL DEFAULT 'person' CHECK (entity_type IN ('person', 'organisation')),
+    name                     text,
+    zone                     text,                   -- IANA; NULL: unknown
+    country                  text,                   -- ISO 3166 alpha-2; NULL: unknown
+    invented                 boolean NOT NULL DEFAULT false,  -- sample data, nobody's contact
+    suppressed_at            timestamptz,            -- binding for every new send from its commit on
+    suppression_reason       text,
+    suppression_effective_at timestamptz,            -- nothing can surface at a provider after this
+    paused_at                timestamptz,
+    pause_reason             text,
+    merged_into              bigint REFERENCES person,
+    erased_at                timestamptz,
+    created_at               timestamptz NOT NULL,
+    CHECK (suppression_effective_at IS NULL OR suppressed_at IS NOT NULL),
+    CHECK ((suppressed_at IS NULL) = (suppression_reason IS NULL)),
+    CHECK ((paused_at IS NULL) = (pause_reason IS NULL))
+);
+CREATE INDEX person_draining ON person (id) WHERE suppressed_at IS NOT NULL AND suppression_effective_at IS NULL;
+CREATE INDEX person_name ON person (lower(name)) WHERE name IS NOT NULL;
+
+CREATE TABLE import (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source     text NOT NULL,
+    file_name  text NOT NULL,
+    file_hash  text NOT NULL,
+    basis      text,
+    proof      text,
+    counts     jsonb NOT NULL DEFAULT '{}',
+    at         timestamptz NOT NULL,
+    CHECK (basis IS NULL OR proof IS NOT NULL)
+);
+
+CREATE TABLE identity (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind       text NOT NULL CHECK (kind IN ('twitter_id', 'twitter_handle', 'email', 'evm_address', 'solana_address',
+                                             'linkedin_slug', 'linkedin_urn', 'linkedin_member')),
+    value      text NOT NULL,                        -- normalised
+    shown      text NOT NULL,                        -- as first written
+    hmac       text NOT NULL,                        -- keyed digest of (kind, value): survives erasure
+    person_id  bigint NOT NULL REFERENCES person,
+    status     text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'shared', 'blocked', 'closed', 'not_found')),
+    import_id  bigint REFERENCES import,
+    created_at timestamptz NOT NULL,
+    UNIQUE (kind, value)
+);
+CREATE INDEX identity_person ON identity (person_id);
+CREATE INDEX identity_hmac ON identity (hmac);
+
+CREATE TABLE identity_link (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    a          bigint NOT NULL REFERENCES identity,
+    b          bigint NOT NULL REFERENCES identity,
+    source     text NOT NULL,
+    evidence   jsonb NOT NULL DEFAULT '{}',
+    status     text NOT NULL DEFAULT 'active'
+               CHECK (status IN ('active', 'proposed', 'held_degree', 'held_size', 'held_conflict', 'cut')),
+    import_id  bigint REFERENCES import,
+    created_at timestamptz NOT NULL,
+    UNIQUE (a, b),
+    CHECK (a < b)
+);
+CREATE INDEX identity_link_b ON identity_link (b);
+
+CREATE TABLE profile (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    person_id  bigint NOT NULL REFERENCES person,
+    import_id  bigint NOT NULL REFERENCES import,
+    source     text NOT NULL,
+    source_key text NOT NULL,                        -- the same record imported again is the same profile
+    attributes jsonb NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    UNIQUE (source, source_key)
+);
+CREATE INDEX profile_person ON profile (person_id);
+CREATE INDEX profile_attributes ON profile USING gin (attributes jsonb_path_ops);
+
+CREATE TABLE person_event (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    person_id  bigint NOT NULL REFERENCES person,
+    kind       text NOT NULL,
+    other_id   bigint REFERENCES person,
+    link_id    bigint REFERENCES identity_link,
+    actor      text NOT NULL,
+    detail     jsonb NOT NULL DEFAULT '{}',
+    at         timestamptz NOT NULL
+);
+CREATE INDEX person_event_person ON person_event (person_id, id);
+
+CREATE TABLE segment (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name       text NOT NULL UNIQUE,
+    definition jsonb NOT NULL,
+    counts     jsonb NOT NULL DEFAULT '{}',
+    built_at   timestamptz NOT NULL
+);
+CREATE TABLE segment_member (
+    segment_id bigint NOT NULL REFERENCES segment,
+    person_id  bigint NOT NULL REFERENCES person,
+    PRIMARY KEY (segment_id, person_id)
+);
+
+-- --- permission --------------------------------------------------------------------------------------------
+CREATE TABLE suppression (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    person_id   bigint REFERENCES person,            -- NULL: only the identifier is known
+    hmac        text,                                -- keyed digest of an identifier: re-imports stay blocked
+    channel     text,                                -- NULL: every channel
+    reason      text NOT NULL,
+    source      text NOT NULL,                       -- reply, opt_out_page, operator, import, …
+    evidence    jsonb NOT NULL DEFAULT '{}',
+    at          timestamptz NOT NULL,
+    lifted_at   timestamptz,
+    lift_reason text,
+    CHECK (person_id IS NOT NULL OR hmac IS NOT NULL),
+    CHECK ((lifted_at IS NULL) = (lift_reason IS NULL))
+);
+CREATE INDEX suppression_person ON suppression (person_id) WHERE lifted_at IS NULL;
+CREATE INDEX suppression_hmac ON suppression (hmac) WHERE lifted_at IS NULL;
+
+CREATE TABLE consent (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    identity_id  bigint NOT NULL REFERENCES identity,
+    channel      text NOT NULL,
+    account_id   bigint REFERENCES account,          -- inbound: to which account they wrote
+    basis        text NOT NULL CHECK (basis IN ('consent', 'opt_in', 'existing_customer', 'legitimate_interest', 'inbound')),
+    source       text NOT NULL,
+    proof        text NOT NULL,
+    obtained_at  timestamptz NOT NULL,
+    expires_at   timestamptz,
+    withdrawn_at timestamptz,
+    import_id    bigint REFERENCES import,
+    recorded_at  timestamptz NOT NULL
+);
+CREATE INDEX consent_identity ON consent (identity_id, channel);
+CREATE UNIQUE INDEX consent_inbound ON consent (identity_id, channel, account_id) WHERE basis = 'inbound';
+
+-- --- what to do --------------------------------------------------------------------------------------------
+CREATE TABLE sequence (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name         text NOT NULL UNIQUE,
+    title        text NOT NULL DEFAULT '',
+    state        text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused', 'archived')),
+    state_reason text,
+    built_in     boolean NOT NULL DEFAULT false,
+    created_at   timestamptz NOT NULL
+);
+-- One row per author's key for ever; a version holds the content per key.
+CREATE TABLE sequence_action (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sequence_id bigint NOT NULL REFERENCES sequence,
+    key         text NOT NULL,
+    kind        text NOT NULL,
+    UNIQUE (sequence_id, key)
+);
+CREATE TABLE sequence_version (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sequence_id  bigint NOT NULL REFERENCES sequence,
+    version      integer NOT NULL CHECK (version > 0),
+    content_hash text NOT NULL,
+    source       text NOT NULL,                      -- the author's file
+    graph        jsonb NOT NULL,
+    graph_format integer NOT NULL,
+    published_at timestamptz NOT NULL,
+    published_by text NOT NULL,
+    UNIQUE (sequence_id, version)
+);
+CREATE TABLE sequence_trigger (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    version_id     bigint NOT NULL REFERENCES sequence_version,
+    from_action_id bigint NOT NULL REFERENCES sequence_action,
+    kind           text NOT NULL,
+    to_action_id   bigint REFERENCES sequence_action, -- NULL: END
+    delay_seconds  double precision NOT NULL DEFAULT 0 CHECK (delay_seconds >= 0),
+    position       integer NOT NULL,
+    UNIQUE (version_id, from_action_id, position)
+);
+CREATE TABLE message_template (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    version_id bigint NOT NULL REFERENCES sequence_version,
+    action_id  bigint NOT NULL REFERENCES sequence_action,
+    variant    text NOT NULL,
+    weight     integer NOT NULL CHECK (weight >= 0),
+    subject    text,
+    body       text NOT NULL,
+    fallback   boolean NOT NULL DEFAULT false,
+    UNIQUE (version_id, action_id, variant)
+);
+
+-- --- who is where ------------------------------------------------------------------------------------------
+CREATE TABLE lead (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    person_id      bigint NOT NULL REFERENCES person,
+    sequence_id    bigint NOT NULL REFERENCES sequence,
+    version_id     bigint NOT NULL REFERENCES sequence_version,
+    key            text UNIQUE,                      -- one-off sends: the caller's key
+    batch          text,                             -- the enrolment that made it
+    state          text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'finished', 'exited')),
+    exit_reason    text,
+    data           jsonb NOT NULL DEFAULT '{}',      -- attributes frozen at enrolment
+    cursor         text NOT NULL,                    -- the node's key
+    visits         jsonb NOT NULL DEFAULT '{}',      -- node key -> times entered
+    entered_at     timestamptz NOT NULL,             -- when the cursor came here
+    -- active <=> due_at: the next instant at which the engine must look
+    due_at         timestamptz,
+    waiting_on     text CHECK (waiting_on IN ('time', 'signal', 'evidence', 'capacity', 'window', 'call', 'doubt', 'task',
+                                              'account', 'pause', 'missing_variable')),
+    waiting_detail text,
+    -- set while the next thing due is a call of this kind by this account; else NULL
+    account_id     bigint REFERENCES account,
+    next_kind      text,
+    hinted_until   timestamptz,                      -- not indexed: a lease, nothing more
+    epoch          integer NOT NULL DEFAULT 0,       -- raised by stop, pause, merge: what was rendered before is void
+    event_seq      integer NOT NULL DEFAULT 0,
+    attempts       integer NOT NULL DEFAULT 0,       -- passes that failed in a row
+    paused_at      timestamptz,
+    pause_reason   text,
+    enrolled_at    timestamptz NOT NULL,
+    ended_at       timestamptz,
+    CHECK ((state = 'active') = (due_at IS NOT NULL)),
+    CHECK ((state = 'active') = (waiting_on IS NOT NULL)),
+    CHECK ((state = 'active') = (ended_at IS NULL)),
+    CHECK ((state = 'exited') = (exit_reason IS NOT NULL)),
+    CHECK ((account_id IS NULL) = (next_kind IS NULL)),
+    CHECK ((paused_at IS NULL) = (pause_reason IS NULL))
+) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX lead_one_active ON lead (person_id, sequence_id) WHERE state = 'active' AND key IS NULL;
+CREATE INDEX lead_due ON lead (account_id, next_kind, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX lead_person ON lead (person_id);
+CREATE INDEX lead_sequence ON lead (sequence_id, state);
+
+CREATE TABLE lead_binding (
+    lead_id     bigint NOT NULL REFERENCES lead,
+    channel     text NOT NULL,
+    account_id  bigint NOT NULL REFERENCES account,
+    identity_id bigint NOT NULL REFERENCES identity,
+    PRIMARY KEY (lead_id, channel)
+);
+CREATE INDEX lead_binding_identity ON lead_binding (identity_id);
+
+-- --- the ledger --------------------------------------------------------------------------------------------
+CREATE SEQUENCE fence;
+CREATE TABLE execution (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    lead_id        bigint REFERENCES lead,           -- NULL only for sends made by hand, seen at the provider
+    action_id      bigint REFERENCES sequence_action,
+    visit          integer NOT NULL DEFAULT 1,
+    sequence_id    bigint REFERENCES sequence,
+    kind           text NOT NULL,
+    channel        text NOT NULL,
+    account_id     bigint NOT NULL REFERENCES account,
+    app_id         bigint NOT NULL REFERENCES app,
+    identity_id    bigint NOT NULL REFERENCES identity,
+    state          text NOT NULL CHECK (state IN ('planned', 'calling', 'sent', 'refused', 'in_doubt', 'held', 'absent', 'skipped',
+                                                  'cancelled', 'blocked')),
+    cause          text NOT NULL,                    -- the trigger that led here; 'start', 'one_off' or 'by_hand'
+    cause_deadline timestamptz,                      -- a negative edge: what its evidence must reach
+    variant        text,
+    touch          boolean NOT NULL DEFAULT false,
+    epoch          integer NOT NULL DEFAULT 0,       -- the lead's epoch when the claimed body was rendered
+    body_hash      text,
+    attempts       integer NOT NULL DEFAULT 0,
+    fence          bigint,
+    started_at     timestamptz,                      -- T1
+    call_deadline  timestamptz,
+    effect_by      timestamptz,                      -- the last instant at which the provider can have accepted it
+    sent_at        timestamptz,                      -- clocks of later edges start here
+    settled_at     timestamptz,
+    read_backs     integer NOT NULL DEFAULT 0,
+    provider_ids   jsonb NOT NULL DEFAULT '{}',
+    reason         text,                             -- refused, blocked, cancelled, held: why
+    verdict        jsonb,                            -- the gate's last word: rule, numbers, pack version
+    done_by        text,                             -- tasks and sends by hand: who; else NULL
+    observed       boolean,                          -- tasks: seen at the provider (true) or said by the human (false)
+    created_at     timestamptz NOT NULL,
+    UNIQUE (lead_id, action_id, visit),
+    CHECK ((lead_id IS NULL) = (cause = 'by_hand')),
+    CHECK ((lead_id IS NULL) = (action_id IS NULL)),
+    CHECK (state NOT IN ('calling', 'in_doubt', 'held') OR (fence IS NOT NULL AND started_at IS NOT NULL
+           AND call_deadline IS NOT NULL AND effect_by IS NOT NULL)),
+    CHECK (state <> 'sent' OR (sent_at IS NOT NULL AND effect_by IS NOT NULL AND started_at IS NOT NULL)),
+    CHECK (state NOT IN ('refused', 'blocked', 'absent', 'skipped', 'cancelled') OR effect_by IS NULL),
+    CHECK (state NOT IN ('refused', 'blocked', 'held', 'skipped', 'cancelled') OR reason IS NOT NULL),
+    CHECK ((started_at IS NULL) OR effect_by IS NULL OR effect_by >= started_at)
+) WITH (fillfactor = 80);
+-- Order per lead: at most one open execution.
+CREATE UNIQUE INDEX execution_one_open ON execution (lead_id) WHERE state IN ('calling', 'in_doubt', 'held');
+CREATE INDEX execution_open ON execution (state, call_deadline) WHERE state IN ('calling', 'in_doubt', 'held');
+CREATE INDEX execution_account_cap ON execution (account_id, kind, effect_by) WHERE effect_by IS NOT NULL;
+CREATE INDEX execution_app_cap ON execution (app_id, kind, effect_by) WHERE effect_by IS NOT NULL;
+CREATE INDEX execution_sequence_cap ON execution (sequence_id, kind, effect_by) WHERE effect_by IS NOT NULL;
+CREATE INDEX execution_instance_cap ON execution (kind, effect_by) WHERE effect_by IS NOT NULL;
+CREATE INDEX execution_identity ON execution (identity_id, effect_by);
+
+CREATE TABLE message_body (
+    execution_id bigint PRIMARY KEY REFERENCES execution,
+    subject      text,
+    body         text NOT NULL,
+    written_at   timestamptz NOT NULL
+);
+
+CREATE TABLE task (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- act: do what the engine may not; decide: a reply needs a human; held: did it happen?
+    kind         text NOT NULL CHECK (kind IN ('act', 'decide', 'held')),
+    lead_id      bigint REFERENCES lead,
+    execution_id bigint REFERENCES execution,
+    person_id    bigint NOT NULL REFERENCES person,
+    inbound_id   bigint,
+    state        text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'claimed', 'asked', 'done', 'skipped', 'void')),
+    reason       text NOT NULL,                      -- the rule that handed it over
+    detail       jsonb NOT NULL DEFAULT '{}',
+    holder       text,
+    claimed_at   timestamptz,
+    deadline     timestamptz,
+    outcome      text,
+    closed_at    timestamptz,
+    closed_by    text,
+    created_at   timestamptz NOT NULL,
+    CHECK (kind <> 'act' OR execution_id IS NOT NULL),
+    CHECK (state NOT IN ('claimed', 'asked') OR (holder IS NOT NULL AND deadline IS NOT NULL)),
+    CHECK ((state IN ('done', 'skipped', 'void')) = (closed_at IS NOT NULL))
+);
+CREATE UNIQUE INDEX task_one_open ON task (execution_id) WHERE state IN ('open', 'claimed', 'asked');
+CREATE INDEX task_open ON task (state, id) WHERE state IN ('open', 'claimed', 'asked');
+CREATE INDEX task_person ON task (person_id) WHERE state IN ('open', 'claimed', 'asked');
+
+-- --- what came in ------------------------------------------------------------------------------------------
+CREATE TABLE inbound (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    channel      text NOT NULL,
+    account_key  text NOT NULL,                      -- our account's id at the provider, as received
+    content_id   text NOT NULL,                      -- the content's own id: the same by webhook and by poll
+    kind         text NOT NULL,
+    account_id   bigint REFERENCES account,
+    peer_kind    text NOT NULL DEFAULT '',           -- identity kind of the peer
+    peer         text NOT NULL DEFAULT '',
+    text         text,
+    raw          jsonb NOT NULL,
+    via          text NOT NULL CHECK (via IN ('webhook', 'poll', 'operator')),
+    occurred_at  timestamptz NOT NULL,               -- business time of the provider's stamp
+    received_at  timestamptz NOT NULL,
+    state        text NOT NULL DEFAULT 'stored' CHECK (state IN ('stored', 'waiting', 'digested', 'unmatched', 'unreadable')),
+    digest_after timestamptz,                        -- waiting: look again then
+    digested_at  timestamptz,
+    person_id    bigint REFERENCES person,
+    class        text,
+    UNIQUE (channel, account_key, content_id)
+);
+CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stored';
+CREATE INDEX inbound_todo ON inbound (id) WHERE state IN ('stored', 'waiting');
+CREATE INDEX inbound_person ON inbound (person_id, occurred_at) WHERE person_id IS NOT NULL;
+
+CREATE TABLE signal (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    lead_id     bigint NOT NULL REFERENCES lead,
+    kind        text NOT NULL,
+    content_id  text NOT NULL,
+    class       text,
+    inbound_id  bigint REFERENCES inbound,
+    at          timestamptz NOT NULL,                -- when it happened
+    received_at timestamptz NOT NULL,
+    used_at     timestamptz,                         -- an edge was taken on it, or it stopped the lead
+    UNIQUE (lead_id, kind, content_id)
+);
+
+-- Proven silence: everything of this stream up to read_up_to is stored and digested. Only polls move it.
+CREATE TABLE watermark (
+    account_id   bigint NOT NULL REFERENCES account,
+    stream       text NOT NULL,
+    read_up_to   timestamptz,
+    cursor       text,
+    fence        bigint NOT NULL DEFAULT 0,          -- compare-and-set: one poller at a time moves it
+    polled_at    timestamptz,
+    wanted_at    timestamptz,                        -- somebody waits for evidence from then on
+    failed       text,
+    retry_at     timestamptz,
+    PRIMARY KEY (account_id, stream)
+);
+-- Relationship edges need a look-up of that very person after the deadline.
+CREATE TABLE relationship (
+    account_id  bigint NOT NULL REFERENCES account,
+    identity_id bigint NOT NULL REFERENCES identity,
+    follows_us  boolean,
+    we_follow   boolean,
+    checked_at  timestamptz,                         -- start of the look-up
+    wanted_at   timestamptz,
+    PRIMARY KEY (account_id, identity_id)
+);
+CREATE INDEX relationship_wanted ON relationship (account_id, wanted_at)
+    WHERE wanted_at IS NOT NULL AND (checked_at IS NULL OR checked_at < wanted_at);
+
+-- --- the log -----------------------------------------------------------------------------------------------
+CREATE SEQUENCE event_id;
+CREATE TABLE event (
+    id           bigint NOT NULL DEFAULT nextval('event_id'),
+    at           timestamptz NOT NULL,
+    kind         text NOT NULL,
+    lead_id      bigint,
+    lead_seq     integer,                            -- from the lead's lock: no gaps per lead
+    person_id    bigint,
+    sequence_id  bigint,
+    account_id   bigint,
+    execution_id bigint,
+    actor        text NOT NULL,                      -- engine, or who
+    payload      jsonb NOT NULL DEFAULT '{}',        -- ids and words only, never a body or a handle
+    tx           xid8 NOT NULL DEFAULT pg_current_xact_id(), -- tails read below pg_snapshot_xmin
+    PRIMARY KEY (id, at)
+) PARTITION BY RANGE (at);
+CREATE INDEX event_lead ON event (lead_id, lead_seq);
+CREATE INDEX event_person ON event (person_id, id);
+CREATE INDEX event_kind ON event (kind, at);
+CREATE TABLE event_default PARTITION OF event DEFAULT;
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE ON event FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_default_no_truncate BEFORE TRUNCATE ON event_default EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON event EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER person_event_append_only BEFORE UPDATE OR DELETE ON person_event FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER sequence_version_immutable BEFORE UPDATE OR DELETE ON sequence_version FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER sequence_trigger_immutable BEFORE UPDATE OR DELETE ON sequence_trigger FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER message_template_immutable BEFORE UPDATE OR DELETE ON message_template FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- Makes the month's partition that holds the instant, if it is missing. True: it was made now.
+CREATE FUNCTION make_event_partition(p_at timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    first date := date_trunc('month', p_at AT TIME ZONE 'UTC');
+    name text := 'event_' || to_char(first, 'YYYY_MM');
+BEGIN
+    IF to_regclass(name) IS NOT NULL THEN RETURN false; END IF;
+    -- A month that began while nobody made partitions stays where it was caught.
+    IF EXISTS (SELECT 1 FROM event_default d WHERE d.at >= first::timestamp AT TIME ZONE 'UTC'
+                  AND d.at < (first + interval '1 month')::timestamp AT TIME ZONE 'UTC') THEN RETURN false; END IF;
+    EXECUTE format('CREATE TABLE %I PARTITION OF event FOR VALUES FROM (%L) TO (%L)', name,
+                   first::timestamp AT TIME ZONE 'UTC', (first + interval '1 month')::timestamp AT TIME ZONE 'UTC');
+    EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', name || '_no_truncate', name);
+    RETURN true;
+END $$;
+
+-- Where an answer to the lead would be found: the accounts that have contacted them; before any has, those they are bound to.
+CREATE FUNCTION listening_accounts(p_lead bigint) RETURNS TABLE (account_id bigint) LANGUAGE sql STABLE AS $$
+    SELECT e.account_id FROM execution e WHERE e.lead_id = p_lead AND e.effect_by IS NOT NULL
+    UNION
+    SELECT b.account_id FROM lead_binding b
+     WHERE b.lead_id = p_lead
+       AND NOT EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = p_lead AND e.effect_by IS NOT NULL)
+$$;
+
+-- --- T1's locks --------------------------------------------------------------------------------------------
+-- Statement one is the shared advisory lock `sends` (key 1000); then rows in the one order of this house. Nothing is
+-- judged here. Returns the database's time after the last lock; `moved`: the lead's person changed meanwhile, start again.
+-- p_scopes: names of the scopes beyond the account whose caps T1 will count. The app's row is locked where it is among
+-- them; a sequence and the instance are locked by name, last of all, because others write their rows all the time.
+CREATE FUNCTION lock_send(p_execution bigint, p_scopes text[])
+RETURNS TABLE (database_now timestamptz, person_id bigint, lead_id bigint, account_id bigint, app_id bigint, moved boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1000);
+    SELECT l.person_id AS person, e.lead_id AS lead, e.account_id AS account, e.app_id AS app INTO r
+      FROM execution e JOIN lead l ON l.id = e.lead_id WHERE e.id = p_execution;
+    IF NOT FOUND THEN RETURN; END IF;
+    PERFORM 1 FROM person p WHERE p.id = r.person FOR NO KEY UPDATE;
+    PERFORM 1 FROM app a WHERE a.id = r.app AND 'app' = ANY (p_scopes) FOR NO KEY UPDATE;
+    PERFORM 1 FROM account a WHERE a.id = r.account FOR NO KEY UPDATE;
+    PERFORM 1 FROM lead l WHERE l.id = r.lead FOR NO KEY UPDATE;
+    PERFORM 1 FROM execution e WHERE e.id = p_execution FOR NO KEY UPDATE;
+    PERFORM pg_advisory_xact_lock(1003, s.h)
+       FROM (SELECT DISTINCT hashtext(n) AS h FROM unnest(p_scopes) n WHERE n <> 'app' ORDER BY h) s;
+    RETURN QUERY SELECT clock_timestamp(), r.person, r.lead, r.account, r.app, l.person_id <> r.person
+                   FROM lead l WHERE l.id = r.lead;
+END $$;
+
+-- T2's locks: what settles an execution touches neither app nor account, so sends of one account do not queue up behind
+-- its settlements. Same order, same meaning of the columns.
+CREATE FUNCTION lock_settlement(p_execution bigint)
+RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1000);
+    SELECT l.person_id AS person, e.lead_id AS lead INTO r
+      FROM execution e JOIN lead l ON l.id = e.lead_id WHERE e.id = p_execution;
+    IF NOT FOUND THEN RETURN; END IF;
+    PERFORM 1 FROM person p WHERE p.id = r.person FOR NO KEY UPDATE;
+    PERFORM 1 FROM lead l WHERE l.id = r.lead FOR NO KEY UPDATE;
+    PERFORM 1 FROM execution e WHERE e.id = p_execution FOR NO KEY UPDATE;
+    RETURN QUERY SELECT clock_timestamp(), r.person, l.person_id <> r.person FROM lead l WHERE l.id = r.lead;
+END $$;
+
+-- The locks of everything that moves a lead without sending: person, then lead. Same rules as lock_send.
+CREATE FUNCTION lock_lead(p_lead bigint)
+RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_person bigint;
+BEGIN
+    SELECT l.person_id INTO v_person FROM lead l WHERE l.id = p_lead;
+    IF NOT FOUND THEN RETURN; END IF;
+    PERFORM 1 FROM person p WHERE p.id = v_person FOR NO KEY UPDATE;
+    PERFORM 1 FROM lead l WHERE l.id = p_lead FOR NO KEY UPDATE;
+    RETURN QUERY SELECT clock_timestamp(), v_person, l.person_id <> v_person FROM lead l WHERE l.id = p_lead;
+END $$;

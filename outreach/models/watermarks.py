@@ -1,0 +1,150 @@
+"""Evidence: how far each inbox is read, and when each relationship was looked up. Only polls and look-ups move it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from outreach.models.base import Row, Tx
+
+INBOX = "inbox"
+
+
+def want_inbox(tx: Tx, account_id: int, deadline: datetime) -> bool:
+    """Somebody waits for evidence up to `deadline`. True: nobody had asked for so much yet."""
+    tx.execute(
+        "INSERT INTO watermark (account_id, stream) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (account_id, INBOX),
+    )
+    return bool(
+        tx.execute(
+            "UPDATE watermark SET wanted_at = %s WHERE account_id = %s AND stream = %s AND (wanted_at IS NULL OR wanted_at < %s)",
+            (deadline, account_id, INBOX, deadline),
+        )
+    )
+
+
+def begin_poll(tx: Tx, account_id: int, *, now: datetime, lease: datetime, stale: datetime) -> Row | None:
+    """Take the stream's fence (compare-and-set): its cursor and fence.
+
+    None while another poll is under way or told to wait, or while what is read reaches as far as anybody asked for and is
+    younger than `stale`: a hundred leads that ask at once cost one poll.
+    """
+    tx.execute(
+        "INSERT INTO watermark (account_id, stream) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (account_id, INBOX),
+    )
+    return tx.row(
+        "UPDATE watermark SET fence = nextval('fence'), retry_at = %s WHERE account_id = %s AND stream = %s"
+        " AND (retry_at IS NULL OR retry_at <= %s) AND (read_up_to IS NULL OR read_up_to < wanted_at OR polled_at <= %s)"
+        " RETURNING cursor, fence, read_up_to",
+        (lease, account_id, INBOX, now, stale),
+    )
+
+
+def end_poll(
+    tx: Tx,
+    account_id: int,
+    fence: int,
+    *,
+    cursor: str | None,
+    read_up_to: datetime | None,
+    polled_at: datetime,
+) -> bool:
+    """Move the cursor and the mark (never back). False: the fence is no longer ours, and nothing was moved."""
+    return bool(
+        tx.execute(
+            "UPDATE watermark SET cursor = coalesce(%s, cursor), read_up_to = greatest(read_up_to, %s), polled_at = %s, retry_at = NULL, failed = NULL"
+            " WHERE account_id = %s AND stream = %s AND fence = %s",
+            (cursor, read_up_to, polled_at, account_id, INBOX, fence),
+        )
+    )
+
+
+def fail_poll(tx: Tx, account_id: int, fence: int, reason: str, retry_at: datetime) -> None:
+    """It could not be read: silence stays unproven."""
+    tx.execute(
+        "UPDATE watermark SET failed = %s, retry_at = %s WHERE account_id = %s AND stream = %s AND fence = %s",
+        (reason, retry_at, account_id, INBOX, fence),
+    )
+
+
+def oldest_undigested(tx: Tx, account_id: int) -> datetime | None:
+    """The mark never passes what is stored but not understood."""
+    found: datetime | None = tx.value(
+        "SELECT min(occurred_at) FROM inbound WHERE account_id = %s AND state = 'stored'", (account_id,)
+    )
+    return found
+
+
+def wake_readers(tx: Tx, account_id: int, kind: str, now: datetime) -> list[int]:
+    """Leads that waited for this account's evidence: due now; the ids of those that were not yet."""
+    rows = tx.rows(
+        "UPDATE lead SET due_at = %s WHERE id IN (SELECT id FROM lead WHERE account_id = %s AND next_kind = %s AND due_at > %s"
+        " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) RETURNING id",
+        (now, account_id, kind, now),
+    )
+    return sorted(row["id"] for row in rows)
+
+
+def want_relationship(tx: Tx, account_id: int, identity_id: int, now: datetime) -> bool:
+    """Somebody waits for a look-up of this very person. True: nobody did before."""
+    return bool(
+        tx.execute(
+            "INSERT INTO relationship (account_id, identity_id, wanted_at) VALUES (%s, %s, %s)"
+            " ON CONFLICT (account_id, identity_id) DO UPDATE SET wanted_at = excluded.wanted_at"
+            " WHERE relationship.wanted_at IS NULL OR relationship.checked_at >= relationship.wanted_at",
+            (account_id, identity_id, now),
+        )
+    )
+
+
+def wake_looked_up(tx: Tx, account_id: int, identity_ids: Sequence[int], now: datetime) -> list[int]:
+    """Leads that waited for the look-up of exactly these people: due now; their ids."""
+    rows = tx.rows(
+        "UPDATE lead SET due_at = %s WHERE id IN (SELECT l.id FROM lead l JOIN lead_binding b ON b.lead_id = l.id"
+        " WHERE l.account_id = %s AND l.next_kind = 'LOOK_UP' AND l.due_at > %s AND b.identity_id = ANY(%s)"
+        " ORDER BY l.id FOR NO KEY UPDATE OF l SKIP LOCKED) RETURNING id",
+        (now, account_id, now, list(identity_ids)),
+    )
+    return sorted(row["id"] for row in rows)
+
+
+def wanted_relationships(tx: Tx, account_id: int, limit: int) -> list[Row]:
+    """Identities to look up, the longest waiting first."""
+    return tx.rows(
+        """
+        SELECT r.identity_id, i.value, i.person_id FROM relationship r JOIN identity i ON i.id = r.identity_id
+         WHERE r.account_id = %s AND r.wanted_at IS NOT NULL AND (r.checked_at IS NULL OR r.checked_at < r.wanted_at)
+         ORDER BY r.wanted_at LIMIT %s""",
+        (account_id, limit),
+    )
+
+
+def looked_up(
+    tx: Tx, account_id: int, rows: Sequence[tuple[int, bool | None, bool | None]], checked_at: datetime
+) -> None:
+    """(identity, follows us, we follow) as of the start of the look-up."""
+    tx.insert_many(
+        "INSERT INTO relationship (account_id, identity_id, follows_us, we_follow, checked_at) VALUES %s"
+        " ON CONFLICT (account_id, identity_id) DO UPDATE SET follows_us = excluded.follows_us, we_follow = excluded.we_follow,"
+        " checked_at = greatest(relationship.checked_at, excluded.checked_at)",
+        [(account_id, identity, follows, ours, checked_at) for identity, follows, ours in rows],
+    )
+
+
+def unresolved(tx: Tx, account_id: int, limit: int) -> list[Row]:
+    """Handles bound to leads of this account that wait for their immutable id."""
+    return tx.rows(
+        """
+        SELECT DISTINCT i.id AS identity_id, i.value, i.person_id FROM lead l
+          JOIN lead_binding b ON b.lead_id = l.id AND b.channel = 'twitter' JOIN identity i ON i.id = b.identity_id
+         WHERE l.account_id = %s AND l.next_kind = 'RESOLVE' AND l.due_at IS NOT NULL AND i.kind = 'twitter_handle' AND i.status = 'active'
+         ORDER BY i.id LIMIT %s""",
+        (account_id, limit),
+    )
+
+
+def listed(tx: Tx) -> list[Row]:
+    """All streams, for people to read."""
+    return tx.rows(
+        "SELECT a.name AS account, w.stream, w.read_up_to, w.polled_at, w.failed, w.retry_at FROM watermark w JOIN account a ON a.id = w.account_id ORDER BY a.name"
+    )
