@@ -1,0 +1,132 @@
+"""The composition root: settings -> the handful of collaborators. `hint` is the only place that enqueues."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dramatiq import Broker
+from dramatiq.errors import BrokerConnectionError
+
+from outreach.broker import CHANNEL_QUEUES, ENGINE, INBOUND, enqueue_many, make_broker, message
+from outreach.clock import Clock, LiveClock
+from outreach.engine.kinds import CHANNEL_OF
+from outreach.errors import ConfigurationError
+from outreach.limits.limiter import RedisLimiter
+from outreach.models import instance as instances
+from outreach.models.base import Database
+from outreach.models.instance import Instance
+from outreach.models.migrate import require_schema
+from outreach.providers.registry import build_providers, build_webhooks
+from outreach.runtime.context import Context
+from outreach.runtime.hints import Hint
+from outreach.settings import Settings
+
+log = logging.getLogger("outreach")
+
+#: Where an actor's hints go; an action's actor has its channel's queue, everything else belongs to the engine.
+_QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | {
+    "digest_inbound": INBOUND
+}
+#: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
+_LIVE_FOR = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class App:
+    """One process's collaborators."""
+
+    settings: Settings
+    context: Context
+    broker: Broker
+    instance: Instance
+    webhooks: dict[str, Any] = field(default_factory=dict)
+
+    def hint(self, hints: Iterable[Hint]) -> None:
+        """Enqueue; a Redis that is down costs latency, never a lead: the sweep hints again."""
+        messages = [
+            message(_QUEUE_OF.get(h.actor, ENGINE), h.actor, h.id, h.after) for h in dict.fromkeys(hints)
+        ]
+        if not messages:
+            return
+        try:
+            enqueue_many(self.broker, messages)
+        except BrokerConnectionError as error:
+            log.warning(
+                "hints lost, the sweep will make up for them",
+                extra={"action": "hints_lost", "count": len(messages), "error": str(error)},
+            )
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.broker.close()
+        self.context.db.close()
+
+
+def build(settings: Settings, *, clock: Clock | None = None, keep_connections: bool = False) -> App:
+    """The app of these settings. Raises ConfigurationError where the database is not ours, or not ready."""
+    if settings.database_url is None or settings.redis_url is None:
+        raise ConfigurationError(
+            "DATABASE_URL and REDIS_URL are not set", hint="outreach up starts its own; or set both"
+        )
+    db = Database(settings.database_url, pool_size=settings.pool_size, keep_connections=keep_connections)
+    require_schema(db)
+    instance = db.run(instances.read)
+    instances.require_same_clock(
+        instance, name=settings.instance, origin=settings.clock_origin, factor=settings.clock_factor
+    )
+    providers = build_providers(
+        _loopback_only(db, instance),
+        # One poll fits into its lease of two call deadlines.
+        read_deadline_seconds=settings.call_deadline_seconds,
+        inbox_lag_seconds=settings.inbox_lag_seconds,
+    )
+    context = Context(
+        settings=settings,
+        clock=clock or LiveClock(origin=settings.clock_origin, factor=settings.clock_factor),
+        db=db,
+        limiter=RedisLimiter(settings.redis_url, instance.key),
+        providers=providers,
+    )
+    broker = make_broker(settings.redis_url, instance.key)
+    return App(
+        settings=settings, context=context, broker=broker, instance=instance, webhooks=dict(build_webhooks())
+    )
+
+
+def _loopback_only(db: Database, instance: Instance) -> Callable[[], bool]:
+    """Second line behind T1: while the instance is not live, no provider beyond this machine can be reached at all."""
+    if instance.simulated_only:
+        return lambda: True
+    read_at, live = -_LIVE_FOR, False
+
+    def ask() -> bool:
+        nonlocal read_at, live
+        if time.monotonic() - read_at >= _LIVE_FOR:
+            live, read_at = db.run(instances.read).live, time.monotonic()
+        return not live
+
+    return ask
+
+
+# --- the process's one app ---------------------------------------------------------------------------------------
+
+_current: App | None = None
+
+
+def current() -> App:
+    """This process's app, built from the environment at the first call."""
+    global _current
+    if _current is None:
+        _current = build(Settings.from_environment())
+    return _current
+
+
+def override(app: App | None) -> None:
+    """Put another app in its place: for the command line, which has read its own settings, and for tests."""
+    global _current
+    _current = app
+
+
+__all__ = ["CHANNEL_QUEUES", "App", "build", "current", "override"]

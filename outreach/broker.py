@@ -1,0 +1,169 @@
+"""The dramatiq broker, hardened, and the pipelined enqueue. Messages are hints: ids only, never retried, never trusted."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from dramatiq import Broker, Message, Middleware, Worker
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.common import current_millis, dq_name
+from dramatiq.errors import ConnectionClosed
+from dramatiq.middleware import CurrentMessage, TimeLimit
+from periodiq import PeriodiqMiddleware
+
+from outreach.ids import new_key
+from outreach.limits.limiter import accept_self_signed
+
+#: Queues by what waits on them. `soon` carries delayed hints and nothing else waits on it.
+ENGINE, INBOUND, SOON = "engine", "inbound", "soon"
+CHANNEL_QUEUES = ("twitter", "linkedin", "xmtp", "email")
+QUEUES = (ENGINE, INBOUND, *CHANNEL_QUEUES, SOON)
+
+_NETWORK = (redis.ConnectionError, redis.TimeoutError)
+#: Milliseconds. Far above every network timeout of a job: an asynchronous exception must never land between a
+#: provider's answer and T2.
+_TIME_LIMIT = 180_000
+#: A tick that waited longer than this (seconds) is made up for by the next one.
+_SKIP_TICKS_AFTER = 55
+#: Chunk of one MULTI of pipelined messages.
+_CHUNK = 1000
+
+
+class SafeConsumer(_RedisConsumer):
+    """Survives what stock consumers do not: a Redis that stalls or restarts while a delayed message is due."""
+
+    def __init__(self, broker: "SafeBroker", queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)
+        if queue_name.endswith(".DQ"):
+            self._take_back(broker, queue_name)
+
+    @staticmethod
+    def _take_back(broker: "SafeBroker", queue_name: str) -> None:
+        """After a restart of this consumer its own fetched messages sit in the ack set, where nobody would run them."""
+        try:
+            ids = broker.client.smembers(f"{broker.namespace}:__acks__.{broker.broker_id}.{queue_name}")
+            if ids:
+                broker.do_requeue(queue_name, *ids)
+        except _NETWORK as error:
+            raise ConnectionClosed(error) from None
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except redis.TimeoutError as error:
+            raise ConnectionClosed(error) from None
+
+    def ack(self, message: Any) -> None:
+        try:
+            super().ack(message)
+        except redis.TimeoutError as error:
+            raise ConnectionClosed(error) from None
+
+    def nack(self, message: Any) -> None:
+        try:
+            super().nack(message)
+        except redis.TimeoutError as error:
+            raise ConnectionClosed(error) from None
+
+    def requeue(self, messages: Any) -> None:
+        try:
+            super().requeue(messages)
+        except _NETWORK as error:
+            raise ConnectionClosed(error) from None
+
+
+class SafeBroker(RedisBroker):
+    """RedisBroker with the consumer above, and errors of the network under one name."""
+
+    @property
+    def consumer_class(self) -> type[SafeConsumer]:
+        return SafeConsumer
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        try:
+            return super().enqueue(message, delay=delay)
+        except _NETWORK as error:
+            raise ConnectionClosed(error) from None
+
+
+class Heartbeat(Middleware):
+    """A process whose prefetch is full stops asking for work, and others would take it for dead: keep the pulse."""
+
+    _every_seconds = 5.0
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002  dramatiq's signature
+        self._stop = threading.Event()
+        threading.Thread(target=self._beat, args=(broker,), name="heartbeat", daemon=True).start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002  dramatiq's signature
+        self._stop.set()
+
+    def _beat(self, broker: Any) -> None:
+        while not self._stop.wait(self._every_seconds):
+            try:
+                broker.do_qsize("heartbeat")
+            except _NETWORK:
+                # The consumers meet the same outage and report it; the pulse returns with Redis.
+                continue
+
+
+def make_broker(url: str, namespace: str) -> SafeBroker:
+    """The broker of one instance. `url=` only: given a host, redis-py would send a hint up to eleven times."""
+    broker = SafeBroker(
+        url=_with_timeout(accept_self_signed(url)),
+        namespace=f"outreach:{namespace}:dramatiq",
+        middleware=[
+            TimeLimit(time_limit=_TIME_LIMIT),
+            CurrentMessage(),
+            PeriodiqMiddleware(skip_delay=_SKIP_TICKS_AFTER),
+            Heartbeat(),
+        ],
+        # Crashed workers' hints come back by the sweep; this only tidies up after them.
+        maintenance_chance=20_000,
+        heartbeat_timeout=30_000,
+    )
+    for queue in QUEUES:
+        broker.declare_queue(queue)
+    return broker
+
+
+def _with_timeout(url: str) -> str:
+    return url if "socket_timeout" in url else f"{url}{'&' if '?' in url else '?'}socket_timeout=10"
+
+
+def message(queue: str, actor: str, row_id: int, delay_seconds: float = 0.0) -> Message[Any]:
+    """A hint as a message; delayed ones go by the queue `soon`, whatever their actor's own queue is."""
+    if delay_seconds <= 0:
+        return Message(queue_name=queue, actor_name=actor, args=(row_id,), kwargs={}, options={})
+    eta = current_millis() + int(delay_seconds * 1000)
+    return Message(
+        queue_name=dq_name(SOON), actor_name=actor, args=(row_id,), kwargs={}, options={"eta": eta}
+    )
+
+
+def enqueue_many(broker: Broker, messages: Sequence[Message[Any]]) -> None:
+    """All messages in few round trips: ids and bodies appear together. Raises dramatiq's ConnectionClosed."""
+    if not isinstance(broker, RedisBroker):
+        for one in messages:
+            broker.enqueue(one)
+        return
+    try:
+        for start in range(0, len(messages), _CHUNK):
+            _pipeline(broker, messages[start : start + _CHUNK])
+    except _NETWORK as error:
+        raise ConnectionClosed(error) from None
+
+
+def _pipeline(broker: RedisBroker, messages: Sequence[Message[Any]]) -> None:
+    bodies: dict[str, dict[Any, Any]] = defaultdict(dict)
+    for one in messages:
+        redis_id = new_key()
+        stamped = one.copy(options={"redis_message_id": redis_id})
+        bodies[stamped.queue_name][redis_id] = stamped.encode()
+    pipe = broker.client.pipeline(transaction=True)
+    for queue, by_id in bodies.items():
+        pipe.hset(f"{broker.namespace}:{queue}.msgs", mapping=by_id)
+        pipe.rpush(f"{broker.namespace}:{queue}", *by_id)
+    pipe.execute()

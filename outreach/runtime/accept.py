@@ -1,0 +1,83 @@
+"""accept: store what a provider pushed, raw, under the content's own id. Needs Postgres only; understanding comes later."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from outreach.models import accounts, erasing, inbound
+from outreach.models.base import Tx
+from outreach.providers.base import InboundItem
+from outreach.runtime import hints
+from outreach.runtime.context import Context
+from outreach.runtime.hints import Hints
+
+#: What the peer's id is called in the identity graph, by channel.
+PEER_KINDS = {"twitter": "twitter_id", "linkedin": "linkedin_member", "xmtp": "evm_address", "email": "email"}
+
+
+def accept(ctx: Context, channel: str, items: Sequence[InboundItem], *, via: str = "webhook") -> Hints:
+    """Store the items that are new; hints to digest them."""
+    if not items:
+        return []
+
+    def work(tx: Tx) -> Hints:
+        now = ctx.clock.at(tx.database_now())
+        ids = inbound.store(tx, rows_of(ctx, tx, channel, items, via, now))
+        return [hints.digest(i) for i in ids]
+
+    return ctx.db.run(work)
+
+
+def rows_of(
+    ctx: Context, tx: Tx, channel: str, items: Sequence[InboundItem], via: str, now: datetime
+) -> list[dict[str, Any]]:
+    """The items as rows of `inbound`. An item for an account we do not know is stored all the same."""
+    known = {key: accounts.by_external_id(tx, channel, key) for key in {i.account_external_id for i in items}}
+    rows = [_row(ctx, channel, item, known[item.account_external_id], via, now) for item in items]
+    digests = [ctx.identifier_digest(row["peer_kind"], row["peer"]) if row["peer"] else "" for row in rows]
+    erased = erasing.erased_among(tx, digests)
+    return [row | _NAMELESS if found in erased else row for row, found in zip(rows, digests, strict=True)]
+
+
+#: Somebody who was erased writes again: that it came is kept, who and what is not.
+_NAMELESS: dict[str, Any] = {"peer_kind": "", "peer": "", "text": None, "raw": {}}
+
+
+def _row(
+    ctx: Context, channel: str, item: InboundItem, account: dict[str, Any] | None, via: str, now: datetime
+) -> dict[str, Any]:
+    return {
+        "channel": channel,
+        "account_key": item.account_external_id,
+        "content_id": item.content_id,
+        "kind": item.kind.value,
+        "account_id": account["id"] if account else None,
+        "peer_kind": PEER_KINDS[channel] if item.peer else "",
+        "peer": item.peer,
+        "text": item.text or None,
+        "raw": dict(item.raw) | ({"peer_handle": item.peer_handle} if item.peer_handle else {}),
+        "via": via,
+        # A provider's clock may run ahead of ours; nothing happens in the future.
+        "occurred_at": min(ctx.clock.business(item.occurred_at), now) if item.occurred_at else now,
+        "received_at": now,
+        "state": "stored",
+    }
+
+
+def accept_unreadable(ctx: Context, channel: str, body_digest: str, size: int) -> None:
+    """A verified push that we do not understand: kept in sight, once."""
+
+    def work(tx: Tx) -> None:
+        now = ctx.clock.at(tx.database_now())
+        inbound.store(
+            tx,
+            [
+                {
+                    "channel": channel, "account_key": "", "content_id": f"unreadable:{body_digest}", "kind": "unreadable", "account_id": None,
+                    "peer_kind": "", "peer": "", "text": None, "raw": {"bytes": size}, "via": "webhook", "occurred_at": now,
+                    "received_at": now, "state": "unreadable",
+                }
+            ],
+        )  # fmt: skip
+
+    ctx.db.run(work)

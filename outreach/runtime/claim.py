@@ -1,0 +1,213 @@
+"""claim: T1, the only place where a send is allowed. Locks, then one facts query, then the writes."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from outreach.compliance import gate
+from outreach.compliance.facts import Facts, Performer
+from outreach.compliance.verdicts import Decision, Verdict
+from outreach.engine.events import EventKind
+from outreach.engine.kinds import ExecutionState, WaitingOn
+from outreach.models import claims, executions, leads, tasks
+from outreach.models.base import Row, Tx
+from outreach.models.executions import LockedSend
+from outreach.models.leads import Lead
+from outreach.providers.base import Call
+from outreach.runtime import hints
+from outreach.runtime.context import Context, account_ref
+from outreach.runtime.hints import Hints
+from outreach.runtime.moving import TASK_LOOK, go_on, want_again
+from outreach.runtime.prepare import Prepared
+from outreach.runtime.reading import read_facts
+from outreach.runtime.scopes import to_lock
+
+#: Causes that mean: a person said something, and this is what we say or do about it.
+_ANSWERS = {"REPLIED", "POSITIVE_REPLY", "NEGATIVE_REPLY", "REPLIED_TO_NOTE"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """The send is ours: one call, under this fence, begun before the guard ends."""
+
+    execution_id: int
+    fence: int
+    call: Call
+    started_at: datetime
+    #: monotonic seconds just before T1
+    claimed_monotonic: float
+    prepared: Prepared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotClaimed:
+    """The gate said something else (`verdict`), or somebody else was faster."""
+
+    hints: Hints
+    verdict: Verdict | None = None
+
+
+def claim(ctx: Context, prepared: Prepared) -> Claimed | NotClaimed:
+    """planned -> calling, or the reason why not, in one transaction."""
+    before = time.monotonic()
+
+    def work(tx: Tx) -> Claimed | NotClaimed:
+        locked = executions.lock_for_send(tx, prepared.execution_id, to_lock(prepared.scopes))
+        if locked is None or locked.execution.state is not ExecutionState.PLANNED:
+            return NotClaimed(hints=[])
+        lead = leads.read(tx, prepared.lead_id)
+        now = ctx.clock.at(locked.database_now)
+        facts, row = read_facts(
+            ctx, tx, prepared.execution_id, graph=prepared.graph, scopes=prepared.scopes, epoch=prepared.epoch,
+            performer=Performer.ENGINE, now=now,
+        )  # fmt: skip
+        if _caps_changed(prepared, row):
+            return NotClaimed(hints=[prepared.again()])
+        verdict = gate.decide(facts)
+        if not verdict.allowed:
+            return _refuse(ctx, tx, lead, locked, verdict, now)
+        return _begin(ctx, tx, lead, locked, prepared, facts, verdict, row, before)
+
+    return ctx.db.run(work)
+
+
+def _caps_changed(prepared: Prepared, row: Row) -> bool:
+    """Caps are counted as they were read before the locks; where they were changed meanwhile, start again."""
+    return any(
+        row[name] != prepared.row[name]
+        for name in ("account_caps", "app_caps", "instance_caps", "account_pace")
+    )
+
+
+def _begin(
+    ctx: Context,
+    tx: Tx,
+    lead: Lead,
+    locked: LockedSend,
+    prepared: Prepared,
+    facts: Facts,
+    verdict: Verdict,
+    row: Row,
+    before: float,
+) -> Claimed:
+    # Stamps of an account never run backwards, whatever the machines' clocks do.
+    now = max(facts.now, row["last_stamp"] or facts.now)
+    deadline = now + ctx.call_deadline
+    stored = gate.verdict_to_json(verdict)
+    fence = executions.begin_call(
+        tx,
+        locked.execution.id,
+        {
+            "now": now, "deadline": deadline, "epoch": lead.epoch, "body_hash": prepared.body_hash, "touch": facts.is_touch,
+            "verdict": stored,
+        },
+    )  # fmt: skip
+    claims.stamp_account(tx, locked.execution.account_id, now)
+    if prepared.body is not None:
+        executions.write_body(tx, locked.execution.id, prepared.subject, prepared.body, now)
+    lead.wait(deadline, WaitingOn.CALL)
+    lead.log(
+        EventKind.ACTION_CLAIMED, now, execution_id=locked.execution.id, account_id=locked.execution.account_id, fence=fence,
+        pack=verdict.pack, pack_version=verdict.version,
+    )  # fmt: skip
+    lead.write(tx)
+    return Claimed(
+        execution_id=locked.execution.id,
+        fence=fence,
+        call=_call(ctx, prepared),
+        started_at=now,
+        claimed_monotonic=before,
+        prepared=prepared,
+    )
+
+
+def _call(ctx: Context, prepared: Prepared) -> Call:
+    return Call(
+        kind=prepared.kind.value,
+        account=account_ref(prepared.row),
+        recipient=prepared.row["recipient"],
+        body=prepared.body,
+        subject=prepared.subject,
+        key=f"{prepared.row['instance_key']}-{prepared.execution_id}",
+        deadline_seconds=ctx.settings.call_deadline_seconds,
+    )
+
+
+# --- everything but yes --------------------------------------------------------------------------------------
+
+
+def _refuse(
+    ctx: Context, tx: Tx, lead: Lead, locked: LockedSend, verdict: Verdict, now: datetime
+) -> NotClaimed:
+    if verdict.stale:
+        return NotClaimed(hints=_stale(verdict, locked), verdict=verdict)
+    match verdict.decision:
+        case Decision.BLOCK:
+            found = block(ctx, tx, lead, locked.execution.id, verdict, now)
+        case Decision.HAND_OVER:
+            found = _hand_over(tx, lead, locked, verdict, now)
+        case _:
+            found = defer(ctx, tx, lead, locked.execution, verdict, now)
+            if verdict.rule == "evidence.stale":
+                found = want_again(ctx, tx, lead, locked.execution, now)
+    lead.write(tx)
+    return NotClaimed(hints=found, verdict=verdict)
+
+
+def _stale(verdict: Verdict, locked: LockedSend) -> Hints:
+    # Rendered under an old epoch: once more, with what is true now.
+    return (
+        [hints.perform(locked.execution.kind, locked.execution.id)] if verdict.rule == "stale.epoch" else []
+    )
+
+
+def block(ctx: Context, tx: Tx, lead: Lead, execution_id: int, verdict: Verdict, now: datetime) -> Hints:
+    """planned -> blocked for good; the lead takes its FAILED edge or exits with the reason."""
+    stored = gate.verdict_to_json(verdict)
+    executions.note_verdict(tx, execution_id, stored)
+    executions.settle_not(tx, execution_id, ExecutionState.BLOCKED, verdict.rule, now)
+    lead.log(EventKind.COMPLIANCE_BLOCKED, now, execution_id=execution_id, verdict=stored)
+    return go_on(ctx, tx, lead, now)
+
+
+def _hand_over(tx: Tx, lead: Lead, locked: LockedSend, verdict: Verdict, now: datetime) -> Hints:
+    """A human must act: the execution stays planned and the lead waits on the task."""
+    stored = gate.verdict_to_json(verdict)
+    executions.note_verdict(tx, locked.execution.id, stored)
+    task_id = tasks.open_one(
+        tx, kind="act", lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
+        detail=dict(stored),
+    )  # fmt: skip
+    lead.wait(now + TASK_LOOK, WaitingOn.TASK, verdict.rule)
+    if task_id is not None:
+        lead.log(
+            EventKind.TASK_OPENED, now, execution_id=locked.execution.id, task_id=task_id, rule=verdict.rule
+        )
+    return []
+
+
+def defer(
+    ctx: Context, tx: Tx, lead: Lead, execution: executions.Execution, verdict: Verdict, now: datetime
+) -> Hints:
+    """Not now: the lead is due again when the rule says; the log hears of it when the rule changes, not each time."""
+    assert verdict.until is not None and verdict.waiting_on is not None
+    stored = gate.verdict_to_json(verdict)
+    before: dict[str, Any] = execution.verdict or {}
+    executions.note_verdict(tx, execution.id, stored)
+    lead.wait_for_account(
+        max(verdict.until, now), verdict.waiting_on, execution.account_id, execution.kind, verdict.rule
+    )
+    if before.get("rule") != verdict.rule:
+        lead.log(
+            EventKind.ACTION_DEFERRED,
+            now,
+            execution_id=execution.id,
+            rule=verdict.rule,
+            until=verdict.until.isoformat(),
+        )
+    wait = ctx.clock.real_seconds(verdict.until - now)
+    if execution.cause in _ANSWERS and 0 < wait <= ctx.settings.tick_seconds:
+        # Somebody waits for this answer: it is tried again at that very instant, not at the next tick.
+        return [hints.perform(execution.kind, execution.id, wait)]
+    return []

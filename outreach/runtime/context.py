@@ -1,0 +1,58 @@
+"""The handful of collaborators that every runtime function gets handed. Built once, by outreach.app."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from outreach.clock import Clock
+from outreach.ids import keyed_digest
+from outreach.limits.limiter import Limiter
+from outreach.models.base import Database
+from outreach.providers.base import AccountRef, Provider
+from outreach.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Database, clock, limiter, providers and settings of one process."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    limiter: Limiter
+    providers: Mapping[str, Provider]
+
+    def identifier_digest(self, kind: str, value: str) -> str:
+        """How a suppressed identifier is remembered."""
+        return keyed_digest(self.settings.pepper, kind, value)
+
+    def machine(self, seconds: float) -> timedelta:
+        """Real seconds as a business duration."""
+        return self.clock.machine(seconds)
+
+    @property
+    def call_deadline(self) -> timedelta:
+        """D, as a business duration."""
+        return self.clock.machine(self.settings.call_deadline_seconds)
+
+    @property
+    def settle(self) -> timedelta:
+        """S: how long after its deadline a call may still surface at the provider."""
+        return self.clock.machine(self.settings.settle_seconds)
+
+
+def account_ref(row: Mapping[str, object]) -> AccountRef:
+    """What a provider may know of an account. `row` has the account's columns under their own names."""
+    return AccountRef(
+        id=int(str(row["account_id"] if "account_id" in row else row["id"])),
+        external_id=str(row["external_id"]),
+        base_url=str(row["base_url"]),
+        access_token=str(row["access_token"]),
+        refresh_token=_text(row["refresh_token"]),
+        client_id=_text(row["client_id"]),
+        client_secret=_text(row["client_secret"]),
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

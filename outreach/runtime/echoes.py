@@ -1,0 +1,122 @@
+"""Own-message echoes: matched first against open executions, which they settle; unexplained ones count as sent by hand."""
+
+from datetime import datetime
+
+from outreach.engine.events import EventKind
+from outreach.engine.kinds import ActionKind
+from outreach.models import accounts, events, executions, inbound, leads, tasks
+from outreach.models.base import Row, Tx
+from outreach.models.persons import LockedPerson
+from outreach.providers.base import InboundKind, fingerprint
+from outreach.runtime.context import Context
+from outreach.runtime.draining import drain
+from outreach.runtime.hints import Hints
+from outreach.runtime.settle import sent
+
+_ACTION = {
+    InboundKind.MESSAGE_OUT.value: ActionKind.SEND_TWITTER_DM,
+    InboundKind.WE_FOLLOWED.value: ActionKind.FOLLOW_ON_TWITTER,
+}
+
+#: Real seconds that the provider's clock may be behind ours.
+_SKEW_SECONDS = 120.0
+
+
+def match_echo(
+    ctx: Context, tx: Tx, row: Row, person: LockedPerson, identity_id: int, now: datetime
+) -> Hints:
+    """Settle what it belongs to; else wait D + S for its own call to explain it; then count it against the caps."""
+    kind = _ACTION[InboundKind(row["kind"]).value]
+    candidates = inbound.open_executions(
+        tx, account_id=row["account_id"], identity_id=identity_id, kind=kind.value
+    )
+    known = next(
+        (c for c in candidates if _provider_id(row) and _provider_id(row) in c["provider_ids"].values()), None
+    )
+    mine = known or next((c for c in candidates if _explains(ctx, c, row)), None)
+    if mine is not None:
+        inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
+        return _confirm(ctx, tx, row, person, mine["id"], now)
+    if row["state"] == "stored":
+        # Its own T2 may still be on the way, or its claim may not have been visible to us.
+        inbound.wait(tx, row["id"], row["received_at"] + ctx.call_deadline + ctx.settle)
+        return []
+    inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
+    return _by_hand(tx, row, person, identity_id, kind, now)
+
+
+def _provider_id(row: Row) -> str:
+    """A message's own id at the provider; a follow has none."""
+    head, _, rest = str(row["content_id"]).partition(":")
+    return rest if head == "dm" else ""
+
+
+def _explains(ctx: Context, candidate: Row, row: Row) -> bool:
+    """Same account, peer and kind already; the same words; not from before the call began. Follows have no words."""
+    if row["occurred_at"] < candidate["started_at"] - ctx.machine(_SKEW_SECONDS):
+        return False
+    if candidate["state"] == "sent" and (
+        candidate["provider_ids"] or row["kind"] != InboundKind.WE_FOLLOWED.value
+    ):
+        # A settled send with an id of its own is explained by that id only; a settled follow explains its echo.
+        return bool(row["kind"] == InboundKind.WE_FOLLOWED.value)
+    if row["kind"] == InboundKind.MESSAGE_OUT.value and candidate["task_id"] is None:
+        return bool(candidate["body_hash"] == fingerprint(row["text"] or ""))
+    return True
+
+
+def _confirm(ctx: Context, tx: Tx, row: Row, person: LockedPerson, execution_id: int, now: datetime) -> Hints:
+    locked = executions.lock_for_settlement(tx, execution_id)
+    assert locked is not None and locked.execution.lead_id is not None
+    ids = {"dm_event_id": _provider_id(row)} if _provider_id(row) else {}
+    task = tasks.of_execution(tx, execution_id)
+    if not locked.execution.open and task is None:
+        executions.add_ids(tx, execution_id, ids)
+        return []
+    lead = leads.read(tx, locked.execution.lead_id)
+    at = min(max(row["occurred_at"], locked.execution.started_at or row["occurred_at"]), now)
+    if task is not None:
+        tasks.close(tx, task["id"], "done", "observed at the provider", task["holder"] or "engine", now)
+        lead.log(
+            EventKind.TASK_CLOSED,
+            now,
+            execution_id=execution_id,
+            task_id=task["id"],
+            state="done",
+            observed=True,
+        )
+    found = sent(
+        ctx, tx, lead, locked.execution, at=at, now=now, ids=ids, how="echo", done_by=task["holder"] if task else None,
+        observed=True if task else None,
+    )  # fmt: skip
+    if person.suppressed and not person.effective:
+        drain(ctx, tx, person.id, now)
+    lead.write(tx)
+    return found
+
+
+def _by_hand(
+    tx: Tx, row: Row, person: LockedPerson, identity_id: int, kind: ActionKind, now: datetime
+) -> Hints:
+    """Somebody used the account without us: it counts as a send all the same."""
+    execution_id = executions.insert_by_hand(
+        tx,
+        {
+            "kind": kind.value, "channel": row["channel"], "account_id": row["account_id"], "app_id": accounts.get(tx, row["account_id"])["app_id"], "identity_id": identity_id,
+            "touch": kind is ActionKind.SEND_TWITTER_DM, "at": row["occurred_at"], "now": now,
+            "ids": {"dm_event_id": _provider_id(row)} if _provider_id(row) else {},
+        },
+    )  # fmt: skip
+    events.append(
+        tx,
+        [
+            events.Event(
+                kind=EventKind.SENT_BY_HAND,
+                at=now,
+                person_id=person.id,
+                account_id=row["account_id"],
+                execution_id=execution_id,
+            )
+        ],
+    )
+    return []

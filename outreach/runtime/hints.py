@@ -1,0 +1,68 @@
+"""Hints: which actor should look at which row. They may be lost, late, doubled or forged; nothing depends on them."""
+
+from dataclasses import dataclass
+
+from outreach.engine.kinds import CHANNEL_OF, ActionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Tell an actor to look at a row. `after` (real seconds, at most one tick) goes by the queue `soon`."""
+
+    actor: str
+    id: int
+    after: float = 0.0
+
+
+Hints = list[Hint]
+
+
+def advance(lead_id: int, after: float = 0.0) -> Hint:
+    """Look at a lead."""
+    return Hint("advance_lead", lead_id, after)
+
+
+def perform(kind: ActionKind | str, execution_id: int, after: float = 0.0) -> Hint:
+    """Carry out a planned execution: the actor is named like its kind."""
+    return Hint(str(ActionKind(kind).value).lower(), execution_id, after)
+
+
+def performs_on(hint: Hint, channel: str) -> bool:
+    """Is this the next action, due now, on this channel?"""
+    kind = hint.actor.upper()
+    return hint.after == 0 and kind in ActionKind.__members__ and CHANNEL_OF.get(ActionKind(kind)) == channel
+
+
+def check_for_reply(account_id: int) -> Hint:
+    """Poll an account's inbox."""
+    return Hint("check_for_reply", account_id)
+
+
+def look_up(account_id: int) -> Hint:
+    """Look up relationships that leads wait for."""
+    return Hint("look_up_relationships", account_id)
+
+
+def resolve(account_id: int) -> Hint:
+    """Turn handles into immutable ids."""
+    return Hint("resolve_handles", account_id)
+
+
+def digest(inbound_id: int) -> Hint:
+    """Understand what came in."""
+    return Hint("digest_inbound", inbound_id)
+
+
+def reconcile(execution_id: int) -> Hint:
+    """Ask the provider whether it happened."""
+    return Hint("reconcile_execution", execution_id)
+
+
+def refresh(account_id: int) -> Hint:
+    """Fetch fresh tokens."""
+    return Hint("refresh_token", account_id)
+
+
+def drain(person_id: int) -> Hint:
+    """See whether an opt-out has become effective."""
+    return Hint("drain_person", person_id)

@@ -1,0 +1,81 @@
+"""look_up: read how people stand to an account, batched; relationship edges need it after their deadline."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from outreach.engine.kinds import SignalKind
+from outreach.models import accounts, inbound, leads, persons, watermarks
+from outreach.models.base import Row, Tx
+from outreach.providers.base import AccountRef, ReadFailed, Relationship
+from outreach.runtime import hints
+from outreach.runtime.context import Context, account_ref
+from outreach.runtime.hints import Hints
+from outreach.runtime.moving import go_on
+
+#: X answers for at most so many ids at once.
+_BATCH = 100
+
+
+def look_up(ctx: Context, account_id: int) -> Hints:
+    """One batch of the account's wanted relationships; leads that waited are hinted or go on."""
+    account, channel, wanted, began_at = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
+    if not wanted:
+        return []
+    answer = ctx.providers[channel].relationships(account, [w["value"] for w in wanted])
+    if isinstance(answer, ReadFailed):
+        return [hints.refresh(account_id)] if answer.reason == "unauthorised" else []
+    by_peer = {r.peer: r for r in answer}
+    ctx.db.run(lambda tx: _note(tx, account_id, wanted, by_peer, began_at))
+    found: Hints = []
+    for row in wanted:
+        relationship = by_peer.get(row["value"])
+        if relationship is not None and relationship.follows_us:
+            found += _followed_back(ctx, account_id, row, began_at)
+    seen = [row["identity_id"] for row in wanted]
+    return [*found, *ctx.db.run(lambda tx: _wake(ctx, tx, account_id, seen))]
+
+
+def _wanted(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row], datetime]:
+    account = accounts.get(tx, account_id)
+    wanted = watermarks.wanted_relationships(tx, account_id, _BATCH)
+    return account_ref(account), account["channel"], wanted, ctx.clock.at(tx.database_now())
+
+
+def _note(
+    tx: Tx, account_id: int, wanted: Sequence[Row], by_peer: dict[str, Relationship], began_at: datetime
+) -> None:
+    """Somebody who no longer exists does not follow us: the look-up has answered for them too."""
+    rows = [
+        (w["identity_id"], found.follows_us if found else False, found.we_follow if found else False)
+        for w in wanted
+        for found in [by_peer.get(w["value"])]
+    ]
+    watermarks.looked_up(tx, account_id, rows, began_at)
+
+
+def _followed_back(ctx: Context, account_id: int, row: Row, at: datetime) -> Hints:
+    """The look-up saw what no webhook told: it is a signal all the same."""
+
+    def work(tx: Tx) -> Hints:
+        person = persons.lock_present(tx, row["person_id"])
+        if person is None:
+            return []
+        found: Hints = []
+        for lead_id in inbound.leads_followed(tx, person.id, account_id):
+            content = f"relationship:{account_id}:{row['identity_id']}"
+            if leads.has_signal(tx, lead_id, SignalKind.FOLLOWED_BACK):
+                continue
+            leads.add_signal(tx, lead_id, SignalKind.FOLLOWED_BACK, content, at=at, now=at, inbound_id=None)
+            lead = leads.read(tx, lead_id)
+            found += go_on(ctx, tx, lead, ctx.clock.at(person.database_now))
+            lead.write(tx)
+        return found
+
+    return ctx.db.run(work)
+
+
+def _wake(ctx: Context, tx: Tx, account_id: int, identity_ids: Sequence[int]) -> Hints:
+    now = ctx.clock.at(tx.database_now())
+    more = watermarks.wanted_relationships(tx, account_id, 1)
+    woken = [hints.advance(i) for i in watermarks.wake_looked_up(tx, account_id, identity_ids, now)]
+    return [*woken, *([hints.look_up(account_id)] if more else [])]

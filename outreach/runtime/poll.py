@@ -1,0 +1,87 @@
+"""poll: read an account's inbox, complete or not at all; only this moves the watermark that proves silence."""
+
+from datetime import datetime, timedelta
+
+from outreach.models import accounts, inbound, watermarks
+from outreach.models.base import Row, Tx
+from outreach.providers.base import AccountRef, InboundPage, ReadFailed
+from outreach.runtime import hints
+from outreach.runtime.accept import rows_of
+from outreach.runtime.context import Context, account_ref
+from outreach.runtime.digest import digest
+from outreach.runtime.hints import Hints
+
+
+def poll(ctx: Context, account_id: int) -> Hints:
+    """Store and digest what is new, then move the mark; leads that waited for it are hinted."""
+    begun = ctx.db.run(lambda tx: _begin(ctx, tx, account_id))
+    if begun is None:
+        return []
+    account, mark, began_at, channel = begun
+    provider = ctx.providers[channel]
+    page = provider.poll(account, mark["cursor"])
+    if isinstance(page, ReadFailed):
+        return _failed(ctx, account_id, mark["fence"], page, began_at)
+    found = _store(ctx, channel, page)
+    lag = ctx.machine(provider.inbox_lag_seconds)
+    return [
+        *found,
+        *ctx.db.run(lambda tx: _end(ctx, tx, account_id, mark["fence"], page, began_at - lag, began_at)),
+    ]
+
+
+def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, datetime, str] | None:
+    now = ctx.clock.at(tx.database_now())
+    stale = now - ctx.machine(ctx.settings.poll_seconds)
+    mark = watermarks.begin_poll(tx, account_id, now=now, lease=now + 2 * ctx.call_deadline, stale=stale)
+    if mark is None:
+        return None
+    account = accounts.get(tx, account_id)
+    return account_ref(account), mark, now, account["channel"]
+
+
+def _store(ctx: Context, channel: str, page: InboundPage) -> Hints:
+    """All items in one transaction, each digested in its own: a poison one does not hold up the rest."""
+
+    def work(tx: Tx) -> list[int]:
+        now = ctx.clock.at(tx.database_now())
+        return inbound.store(tx, rows_of(ctx, tx, channel, page.items, "poll", now)) if page.items else []
+
+    return [hint for inbound_id in ctx.db.run(work) for hint in digest(ctx, inbound_id)]
+
+
+def _end(
+    ctx: Context,
+    tx: Tx,
+    account_id: int,
+    fence: int,
+    page: InboundPage,
+    read_up_to: datetime,
+    began_at: datetime,
+) -> Hints:
+    """A gap proves nothing; and the mark never passes what is stored but not understood."""
+    undigested = watermarks.oldest_undigested(tx, account_id)
+    if undigested is not None:
+        read_up_to = min(read_up_to, undigested - timedelta(microseconds=1))
+    mark = read_up_to if page.complete else None
+    if not watermarks.end_poll(
+        tx, account_id, fence, cursor=page.cursor, read_up_to=mark, polled_at=began_at
+    ):
+        return []
+    now = ctx.clock.at(tx.database_now())
+    return (
+        [hints.advance(i) for i in watermarks.wake_readers(tx, account_id, "CHECK_FOR_REPLY", now)]
+        if page.complete
+        else []
+    )
+
+
+def _failed(ctx: Context, account_id: int, fence: int, failed: ReadFailed, now: datetime) -> Hints:
+    """Unreadable: silence stays unproven, and it is tried again when the provider allows."""
+    retry_at = (
+        ctx.clock.business(failed.retry_at)
+        if failed.retry_at
+        else now + ctx.machine(ctx.settings.tick_seconds)
+    )
+    ctx.db.run(lambda tx: watermarks.fail_poll(tx, account_id, fence, failed.reason, max(retry_at, now)))
+    return [hints.refresh(account_id)] if failed.reason == "unauthorised" else []

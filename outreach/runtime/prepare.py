@@ -1,0 +1,138 @@
+"""prepare: read and render a planned execution, without a lock. T1 believes nothing of it."""
+
+from dataclasses import dataclass, field
+
+from outreach.content.rendering import Missing, Rendered, TooLong, compose
+from outreach.engine.graph import Graph
+from outreach.engine.kinds import ActionKind, ExecutionState
+from outreach.errors import NeedsNewerWorker
+from outreach.limits.scope import Scope
+from outreach.models import claims, sequences
+from outreach.models.base import Row, Tx
+from outreach.providers.base import fingerprint
+from outreach.runtime import hints
+from outreach.runtime.context import Context
+from outreach.runtime.hints import Hint
+from outreach.runtime.scopes import scopes_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Ready to be claimed, as far as an unlocked read can tell."""
+
+    execution_id: int
+    lead_id: int
+    kind: ActionKind
+    epoch: int
+    graph: Graph
+    scopes: tuple[Scope, ...]
+    row: Row
+    body: str | None = None
+    subject: str | None = None
+
+    @property
+    def body_hash(self) -> str | None:
+        return None if self.body is None else fingerprint(self.body)
+
+    def again(self) -> Hint:
+        """Start over with this execution."""
+        return hints.perform(self.kind, self.execution_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotRenderable:
+    """The lead lacks variables that nothing stands in for, or the text is too long."""
+
+    execution_id: int
+    lead_id: int
+    missing: tuple[str, ...] = ()
+    too_long: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There is nothing to do here (any more): a hint that came late, twice, or from nowhere."""
+
+    hints: list[Hint] = field(default_factory=list)
+
+
+#: Clocks of processes differ a little: what is due within this (real seconds) is left to T1 to judge.
+_EARLY_SECONDS = 0.05
+
+
+def prepare(ctx: Context, execution_id: int) -> Prepared | NotRenderable | Nothing:
+    """Everything a claim needs. One read-only transaction."""
+
+    def work(tx: Tx) -> Prepared | NotRenderable | Nothing:
+        row = claims.prepare(tx, execution_id)
+        if row is None or row["state"] != ExecutionState.PLANNED.value or row["lead_state"] != "active":
+            return Nothing()
+        if row["due_at"] > ctx.clock.now() + ctx.machine(_EARLY_SECONDS):
+            return Nothing()  # deferred meanwhile: a doubled hint must not pay for it at the limiter
+        try:
+            graph = sequences.graph_of(tx, row["version_id"])
+        except NeedsNewerWorker:
+            return Nothing([hints.advance(row["lead_id"])])
+        return _rendered(row, graph)
+
+    return ctx.db.run(work)
+
+
+def _rendered(row: Row, graph: Graph) -> Prepared | NotRenderable:
+    kind = ActionKind(row["kind"])
+    text = render_for(row, graph)
+    if isinstance(text, Missing):
+        return NotRenderable(
+            execution_id=row["execution_id"], lead_id=row["lead_id"], missing=text.names or ("(empty text)",)
+        )
+    if isinstance(text, TooLong):
+        return NotRenderable(
+            execution_id=row["execution_id"],
+            lead_id=row["lead_id"],
+            too_long=f"{text.length} characters of {text.limit}",
+        )
+    return Prepared(
+        execution_id=row["execution_id"],
+        lead_id=row["lead_id"],
+        kind=kind,
+        epoch=row["epoch"],
+        graph=graph,
+        scopes=scopes_of(row, graph),
+        row=row,
+        body=text.text if text else None,
+        subject=text.subject if text else None,
+    )
+
+
+#: Characters; a channel's own hard limits (providers' capabilities say the same, and the compiler checks them early).
+_MAX_LENGTH = {
+    ActionKind.SEND_TWITTER_DM: 10_000,
+    ActionKind.SEND_LINKEDIN_DM: 8_000,
+    ActionKind.SEND_CONNECTION_REQUEST: 300,
+}
+
+
+def render_for(row: Row, graph: Graph) -> Rendered | Missing | TooLong | None:
+    """The node's text for this lead in its variant; None for an action without words. `row` is models.claims.prepare's."""
+    node = graph.node(row["cursor"])
+    if node.message is None:
+        return None
+    variant = next((v for v in node.message.variants if v.key == row["variant"]), node.message.variants[0])
+    return compose(
+        body=variant.body,
+        subject=variant.subject,
+        fallback=node.message.fallback,
+        values=values_of(row, graph),
+        defaults=graph.defaults,
+        max_length=_MAX_LENGTH.get(node.kind),
+    )
+
+
+def values_of(row: Row, graph: Graph) -> dict[str, str]:
+    """What templates may use: the lead's frozen attributes and the engine's own words."""
+    data = {str(k): str(v) for k, v in row["data"].items() if v is not None}
+    return data | {
+        "opt_out": graph.opt_out_line,
+        "sender_name": row["handle"] or row["account_name"],
+        "sequence": row["sequence_name"],
+    }

@@ -1,0 +1,209 @@
+"""T1's facts, from the rows of the one facts query to the gate's values."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from outreach.compliance.facts import (
+    AccountFacts,
+    AppFacts,
+    Basis,
+    BasisKind,
+    CapUse,
+    DmMode,
+    EvidenceFacts,
+    ExecutionFacts,
+    Facts,
+    Hold,
+    IdentityFacts,
+    InstanceFacts,
+    LeadFacts,
+    Performer,
+    PersonFacts,
+    SequenceFacts,
+    SuppressionHit,
+    TouchPolicy,
+)
+from outreach.engine.graph import Graph
+from outreach.engine.kinds import MESSAGE_KINDS, NEGATIVE_TRIGGERS, ActionKind, Channel, TriggerKind
+from outreach.limits.scope import Scope
+from outreach.models import claims
+from outreach.models.base import Row, Tx
+from outreach.runtime.context import Context
+from outreach.runtime.scopes import CountedWindow, pace_of, windows_of
+
+
+def is_loopback(url: str) -> bool:
+    """Does the URL point at this machine?"""
+    host = urlsplit(url).hostname or ""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def read_facts(
+    ctx: Context,
+    tx: Tx,
+    execution_id: int,
+    *,
+    graph: Graph,
+    scopes: Sequence[Scope],
+    epoch: int,
+    performer: Performer,
+    now: datetime,
+) -> tuple[Facts, Row]:
+    """All that is judged, in one statement; the caller holds T1's locks (or, for explain, none and only shows it)."""
+    windows = windows_of(scopes, now)
+    pace = pace_of(scopes)
+    row = claims.facts(
+        tx,
+        execution_id,
+        windows=[w.window for w in windows],
+        now=now,
+        pace_since=now - pace,
+        message_kinds=[k.value for k in MESSAGE_KINDS],
+    )
+    return _facts(ctx, row, graph, windows, pace, epoch, performer, now), row
+
+
+def _facts(
+    ctx: Context,
+    row: Row,
+    graph: Graph,
+    windows: Sequence[CountedWindow],
+    pace: timedelta,
+    epoch: int,
+    performer: Performer,
+    now: datetime,
+) -> Facts:
+    last = row["last_started_at"]
+    return Facts(
+        now=now,
+        recheck=ctx.machine(min(5.0, ctx.settings.tick_seconds)),
+        performer=performer,
+        kind=ActionKind(row["kind"]),
+        channel=Channel(row["channel"]),
+        instance=_instance(row),
+        app=AppFacts(state=row["app_state"], state_reason=row["app_state_reason"]),
+        account=_account(row),
+        sequence=SequenceFacts(
+            state=row["sequence_state"],
+            state_reason=row["sequence_state_reason"],
+            window=graph.window,
+            exclude_already_contacted=graph.exclude_already_contacted,
+        ),
+        person=_person(row),
+        identity=_identity(row),
+        lead=_lead(row),
+        execution=ExecutionFacts(
+            state=row["state"], rendered_epoch=epoch, cause=row["cause"], cause_deadline=row["cause_deadline"]
+        ),
+        evidence=EvidenceFacts(
+            read_up_to=_evidence(row), freshness=ctx.machine(ctx.settings.evidence_seconds)
+        ),
+        holds=_holds(row),
+        pace_until=last + pace if last is not None and last + pace > now else None,
+        caps=_cap_uses(row, windows, now),
+    )
+
+
+def _cap_uses(row: Row, windows: Sequence[CountedWindow], now: datetime) -> tuple[CapUse, ...]:
+    return tuple(window.use(nth, now) for window, nth in zip(windows, row["nth_newest"] or (), strict=True))
+
+
+def _instance(row: Row) -> InstanceFacts:
+    touch: dict[str, Any] = row["policy"]["touch"]
+    return InstanceFacts(
+        live=row["live"],
+        simulated_only=row["simulated_only"],
+        paused_at=row["instance_paused_at"],
+        pause_reason=row["instance_pause_reason"],
+        touch_policy=TouchPolicy(
+            gap=timedelta(hours=touch["gap_hours"]), limit=touch["limit"], days=timedelta(days=touch["days"])
+        ),
+    )
+
+
+def _account(row: Row) -> AccountFacts:
+    return AccountFacts(
+        id=row["account_id"],
+        state=row["account_state"],
+        state_reason=row["account_state_reason"],
+        zone=row["account_zone"],
+        follow_permitted=row["follow_permitted"],
+        dm_mode=DmMode(row["dm_mode"]),
+        loopback=is_loopback(row["base_url"]),
+    )
+
+
+def _person(row: Row) -> PersonFacts:
+    return PersonFacts(
+        id=row["person_id"],
+        suppressed_at=row["suppressed_at"],
+        suppression_reason=row["suppression_reason"],
+        suppressions=_hits(row),
+        paused_at=row["person_paused_at"],
+        pause_reason=row["person_pause_reason"],
+        zone=row["person_zone"],
+        last_inbound_at=row["last_inbound_at"],
+        undigested_inbound=row["undigested"],
+        touches=tuple(row["touches"] or ()),
+    )
+
+
+def _hits(row: Row) -> tuple[SuppressionHit, ...]:
+    columns = zip(
+        row["hit_scopes"] or (),
+        row["hit_ats"] or (),
+        row["hit_reasons"] or (),
+        row["hit_channels"] or (),
+        strict=True,
+    )
+    return tuple(
+        SuppressionHit(scope=scope, at=at, reason=reason, channel=Channel(channel) if channel else None)
+        for scope, at, reason, channel in columns
+    )
+
+
+def _identity(row: Row) -> IdentityFacts:
+    columns = zip(
+        row["bases"] or (),
+        row["obtained"] or (),
+        row["expires"] or (),
+        row["basis_accounts"] or (),
+        strict=True,
+    )
+    bases = tuple(
+        Basis(basis=BasisKind(basis), obtained_at=obtained, expires_at=expires, account_id=account)
+        for basis, obtained, expires, account in columns
+    )
+    return IdentityFacts(
+        id=row["identity_id"],
+        status=row["identity_status"],
+        resolved=row["identity_kind"] != "twitter_handle",
+        bases=bases,
+    )
+
+
+def _lead(row: Row) -> LeadFacts:
+    return LeadFacts(
+        active=row["lead_state"] == "active",
+        paused_at=row["lead_paused_at"],
+        pause_reason=row["lead_pause_reason"],
+        epoch=row["epoch"],
+        due_at=row["due_at"],
+        already_contacted=row["contacted_before"],
+        opens_contact=not row["contacted_by_lead"],
+    )
+
+
+def _evidence(row: Row) -> datetime | None:
+    """What the edge that led here rests on: the inbox, or the look-up of this very person."""
+    about_replies = row["cause"] == TriggerKind.NOT_REPLIED.value
+    negative = row["cause"] in {kind.value for kind in NEGATIVE_TRIGGERS}
+    found: datetime | None = row["looked_up_at"] if negative and not about_replies else row["read_up_to"]
+    return found
+
+
+def _holds(row: Row) -> tuple[Hold, ...]:
+    columns = zip(row["hold_scopes"] or (), row["hold_untils"] or (), row["hold_reasons"] or (), strict=True)
+    return tuple(Hold(scope=scope, until=until, reason=reason) for scope, until, reason in columns)

@@ -1,0 +1,80 @@
+"""refresh: fetch fresh tokens. A claimed call like a send: fence, deadline, one attempt; unknown -> a human reconnects."""
+
+from datetime import datetime
+
+from outreach.engine.events import EventKind
+from outreach.models import accounts, events
+from outreach.models.base import Tx
+from outreach.providers.base import AccountRef, ReadFailed, Tokens, Unknown
+from outreach.runtime.context import Context, account_ref
+from outreach.runtime.hints import Hints
+
+
+def refresh(ctx: Context, account_id: int) -> Hints:
+    """One attempt for the account; its leads are due again when it succeeds."""
+    begun = ctx.db.run(lambda tx: _begin(ctx, tx, account_id))
+    if begun is None:
+        return []
+    account, channel, fence = begun
+    answer = ctx.providers[channel].refresh(account, ctx.settings.call_deadline_seconds)
+    ctx.db.run(lambda tx: _end(ctx, tx, account_id, fence, answer))
+    return []
+
+
+def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int] | None:
+    now = ctx.clock.at(accounts.lock(tx, account_id))
+    row = accounts.get(tx, account_id)
+    if row["refresh_token"] is None:
+        return None
+    if row["refresh_deadline"] is not None and row["refresh_deadline"] <= now:
+        # The last attempt never came back: the single-use token may be spent, and only a human can tell.
+        accounts.end_refresh(tx, account_id, row["refresh_fence"])
+        _needs_human(tx, account_id, "a token refresh was not answered", now)
+        return None
+    if row["state"] not in ("ok", "needs_reauth") or _gave_up(row["state_reason"]):
+        return None
+    fence = accounts.begin_refresh(tx, account_id, now + ctx.call_deadline)
+    return (account_ref(row), row["channel"], fence) if fence is not None else None
+
+
+#: How the reason of an account begins that only a human can mend.
+GAVE_UP = "reconnect the account: "
+
+
+def _gave_up(reason: str | None) -> bool:
+    return bool(reason and reason.startswith(GAVE_UP))
+
+
+def _needs_human(tx: Tx, account_id: int, why: str, now: datetime) -> None:
+    accounts.set_state(tx, account_id, "needs_reauth", GAVE_UP + why, now)
+    events.append(
+        tx,
+        [
+            events.Event(
+                kind=EventKind.ACCOUNT_STOPPED,
+                at=now,
+                account_id=account_id,
+                payload={"reason": "needs_reauth", "why": why},
+            )
+        ],
+    )
+
+
+def _end(ctx: Context, tx: Tx, account_id: int, fence: int, answer: Tokens | ReadFailed | Unknown) -> None:
+    now = ctx.clock.at(accounts.lock(tx, account_id))
+    if not accounts.end_refresh(tx, account_id, fence):
+        return
+    match answer:
+        case Tokens(access_token=access, refresh_token=token, expires_at=expires):
+            accounts.set_tokens(
+                tx, account_id, access, token, ctx.clock.business(expires) if expires else None
+            )
+            accounts.set_state(tx, account_id, "ok", None, now)
+            accounts.release_leads(tx, now=now, account_id=account_id)
+            events.append(tx, [events.Event(kind=EventKind.TOKEN_REFRESHED, at=now, account_id=account_id)])
+        case ReadFailed(reason="unreachable" | "rate_limited"):
+            return
+        case ReadFailed(reason=reason):
+            _needs_human(tx, account_id, f"the provider refused the refresh ({reason})", now)
+        case Unknown():
+            _needs_human(tx, account_id, "the refresh may have been spent without an answer", now)

@@ -1,0 +1,221 @@
+"""settle: T2. Writes what the provider said, always; moves the lead only if it is still active."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from outreach.engine.events import EventKind
+from outreach.engine.kinds import ExecutionState, WaitingOn
+from outreach.engine.timing import MAX_ATTEMPTS, backoff
+from outreach.models import accounts, executions, leads, tasks
+from outreach.models.base import Tx
+from outreach.models.executions import Execution
+from outreach.models.leads import Lead
+from outreach.providers.base import (
+    Accepted,
+    AccountStopped,
+    AlreadyDone,
+    NotStarted,
+    Outcome,
+    RateLimited,
+    Refused,
+    Unknown,
+)
+from outreach.runtime import hints
+from outreach.runtime.claim import Claimed
+from outreach.runtime.context import Context
+from outreach.runtime.draining import drain
+from outreach.runtime.hints import Hints
+from outreach.runtime.moving import go_on
+
+_ACCOUNT_LOOK = timedelta(hours=1)
+_OWN = (ExecutionState.CALLING, ExecutionState.IN_DOUBT, ExecutionState.HELD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What to look at next, and what the ledger now says of this one (for the limiter): its last instant of effect."""
+
+    hints: Hints
+    effect_by: datetime | None = None
+
+
+def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
+    """The outcome, its event and the next step in one transaction."""
+
+    def work(tx: Tx) -> Settled:
+        # Only what stops an account writes its row; everything else settles beside the account's next claims.
+        stops = isinstance(outcome, AccountStopped)
+        lock = executions.lock_for_send if stops else executions.lock_for_settlement
+        locked = lock(tx, claimed.execution_id)
+        assert locked is not None, "a claimed execution is never deleted"
+        lead = leads.read(tx, claimed.prepared.lead_id)
+        now = max(ctx.clock.at(locked.database_now), claimed.started_at)
+        if locked.execution.fence != claimed.fence or locked.execution.state not in _OWN:
+            return _too_late(tx, locked.execution, outcome)
+        if locked.execution.state is ExecutionState.HELD and not isinstance(outcome, Unknown):
+            _dismiss_human(tx, lead, locked.execution, now)
+        found = _write(ctx, tx, lead, locked.execution, outcome, now)
+        if lead.draining:
+            drain(ctx, tx, lead.person_id, now)
+        lead.write(tx)
+        after = executions.read(tx, claimed.execution_id)
+        return Settled(hints=found, effect_by=after.effect_by if after else None)
+
+    return ctx.db.run(work)
+
+
+def _too_late(tx: Tx, execution: Execution, outcome: Outcome) -> Settled:
+    """An echo, a read-back or a human has settled it: the provider's ids are all that is left to learn."""
+    if isinstance(outcome, Accepted | AlreadyDone) and execution.state is ExecutionState.SENT:
+        executions.add_ids(tx, execution.id, outcome.ids)
+    return Settled(hints=[], effect_by=execution.effect_by)
+
+
+def _dismiss_human(tx: Tx, lead: Lead, execution: Execution, now: datetime) -> None:
+    """The answer has come after all: nobody need look for it any more."""
+    task = tasks.of_execution(tx, execution.id)
+    if task is not None:
+        tasks.close(tx, task["id"], "void", "the provider's answer came late", "engine", now)
+        lead.log(EventKind.TASK_CLOSED, now, execution_id=execution.id, task_id=task["id"], state="void")
+
+
+def _write(ctx: Context, tx: Tx, lead: Lead, execution: Execution, outcome: Outcome, now: datetime) -> Hints:
+    match outcome:
+        case Accepted(ids=ids):
+            return sent(ctx, tx, lead, execution, at=now, now=now, ids=dict(ids), how="accepted")
+        case AlreadyDone(ids=ids):
+            return sent(ctx, tx, lead, execution, at=now, now=now, ids=dict(ids), how="already_done")
+        case Refused(code=code, detail=detail, retry=retry):
+            return _refused(ctx, tx, lead, execution, code, detail, retry, now)
+        case NotStarted(detail=detail, guarded=guarded):
+            return _again(tx, lead, execution, "guard" if guarded else "unreachable", detail, now)
+        case RateLimited() as limited:
+            return _rate_limited(ctx, tx, lead, execution, limited, now)
+        case AccountStopped() as stopped:
+            return _stopped(tx, lead, execution, stopped, now)
+        case Unknown(detail=detail):
+            return _doubt(ctx, tx, lead, execution, detail, now)
+
+
+def sent(
+    ctx: Context, tx: Tx, lead: Lead, execution: Execution, *, at: datetime, now: datetime, ids: dict[str, str], how: str,
+    done_by: str | None = None, observed: bool | None = None, actor: str = "engine",
+) -> Hints:  # fmt: skip
+    """-> sent at the instant `at`; the clocks of later edges start there. Shared by T2, read-back, echoes and tasks."""
+    executions.settle_sent(
+        tx, execution.id, sent_at=at, effect_by=at, now=now, ids=ids, done_by=done_by, observed=observed
+    )  # fmt: skip
+    lead.attempts = 0
+    lead.log(
+        EventKind.ACTION_SENT, now, actor=actor, execution_id=execution.id, account_id=execution.account_id, action=execution.kind,
+        variant=execution.variant, how=how, sent_at=at.isoformat(), done_by=done_by, observed=observed,
+    )  # fmt: skip
+    return go_on(ctx, tx, lead, now)
+
+
+def refuse(
+    ctx: Context,
+    tx: Tx,
+    lead: Lead,
+    execution: Execution,
+    state: ExecutionState,
+    reason: str,
+    now: datetime,
+    *,
+    actor: str = "engine",
+) -> Hints:
+    """-> refused or skipped for good; the lead takes its FAILED edge or exits with the reason."""
+    executions.settle_not(tx, execution.id, state, reason, now)
+    lead.log(
+        EventKind.ACTION_FAILED,
+        now,
+        actor=actor,
+        execution_id=execution.id,
+        account_id=execution.account_id,
+        reason=reason,
+        state=state.value,
+    )
+    return go_on(ctx, tx, lead, now)
+
+
+def _refused(
+    ctx: Context, tx: Tx, lead: Lead, execution: Execution, code: str, detail: str, retry: bool, now: datetime
+) -> Hints:
+    if retry and execution.attempts < MAX_ATTEMPTS:
+        return _again(tx, lead, execution, code, detail, now)
+    reason = f"gave_up: {code}" if retry else code
+    return refuse(ctx, tx, lead, execution, ExecutionState.REFUSED, reason, now)
+
+
+def _again(tx: Tx, lead: Lead, execution: Execution, why: str, detail: str, now: datetime) -> Hints:
+    """Surely no effect: planned again, due after a back-off. A network that is down for a day costs a day, never a lead."""
+    until = now + backoff(execution.id, execution.attempts)
+    return _back(tx, lead, execution, until, WaitingOn.TIME, why, now, detail)
+
+
+def _back(
+    tx: Tx,
+    lead: Lead,
+    execution: Execution,
+    until: datetime,
+    on: WaitingOn,
+    why: str,
+    now: datetime,
+    detail: str = "",
+) -> Hints:
+    # Being told to wait is no failed try.
+    executions.back_to_planned(tx, execution.id, tried=on is WaitingOn.TIME)
+    lead.log(
+        EventKind.ACTION_DEFERRED,
+        now,
+        execution_id=execution.id,
+        rule=why,
+        until=until.isoformat(),
+        detail=detail[:200],
+    )
+    if lead.active:
+        lead.wait_for_account(until, on, execution.account_id, execution.kind, why)
+    else:
+        executions.settle_not(tx, execution.id, ExecutionState.CANCELLED, lead.exit_reason or lead.state, now)
+    return []
+
+
+def _rate_limited(
+    ctx: Context, tx: Tx, lead: Lead, execution: Execution, limited: RateLimited, now: datetime
+) -> Hints:
+    """The scope's bucket is empty: nothing of this kind goes out by it before the reset."""
+    until = ctx.clock.business(limited.reset_at) if limited.reset_at else now + timedelta(minutes=15)
+    until = max(until, now)
+    scope_id = execution.app_id if limited.scope == "app" else execution.account_id
+    accounts.hold(tx, limited.scope, scope_id, execution.kind, until, "rate limited by the provider")
+    return _back(tx, lead, execution, until, WaitingOn.CAPACITY, "hold.provider", now)
+
+
+def _stopped(tx: Tx, lead: Lead, execution: Execution, stopped: AccountStopped, now: datetime) -> Hints:
+    """The account (or its app) is paused with the reason; its leads wait, and nothing is lost."""
+    reason = f"{stopped.reason}: {stopped.detail}"[:200] if stopped.detail else stopped.reason
+    if stopped.scope == "app" and stopped.reason in ("no_credits", "restricted"):
+        accounts.set_app_state(tx, execution.app_id, stopped.reason, reason)
+    else:
+        accounts.set_state(tx, execution.account_id, stopped.reason, reason, now)
+    lead.log(
+        EventKind.ACCOUNT_STOPPED,
+        now,
+        execution_id=execution.id,
+        account_id=execution.account_id,
+        reason=stopped.reason,
+        scope=stopped.scope,
+    )
+    found = _back(
+        tx, lead, execution, now + _ACCOUNT_LOOK, WaitingOn.ACCOUNT, f"account.{stopped.reason}", now
+    )
+    return [*found, hints.refresh(execution.account_id)] if stopped.reason == "needs_reauth" else found
+
+
+def _doubt(ctx: Context, tx: Tx, lead: Lead, execution: Execution, detail: str, now: datetime) -> Hints:
+    """It may have been accepted: never planned again without an answer from the provider."""
+    if execution.state is not ExecutionState.CALLING:
+        return []
+    executions.doubt(tx, execution.id)
+    lead.log(EventKind.ACTION_IN_DOUBT, now, execution_id=execution.id, why=detail[:200])
+    return go_on(ctx, tx, lead, now)

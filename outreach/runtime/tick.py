@@ -1,0 +1,165 @@
+"""tick: the level-triggered sweep. Claims what is due, as much as there is room for, and hints it. Several are harmless."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from outreach.engine.kinds import CHANNEL_OF, ActionKind
+from outreach.limits.caps import Cap, capacity, paced_starts
+from outreach.limits.scope import Scope
+from outreach.models import instance, ticks
+from outreach.models.base import Row, Tx
+from outreach.models.migrate import make_partitions
+from outreach.models.ticks import Count
+from outreach.runtime import hints
+from outreach.runtime.context import Context
+from outreach.runtime.hints import Hint, Hints
+from outreach.runtime.refresh import GAVE_UP
+from outreach.runtime.scopes import account_scope, app_scope
+
+#: What one tick claims at most per (account, kind), and at all.
+_MOST_PER_PAIR = 200
+_MOST_OTHERS = 2000
+_MOST_INBOUND = 1000
+#: How long the newest start of an account still matters for its pace.
+_RECENTLY = timedelta(hours=1)
+
+_READS = {"CHECK_FOR_REPLY": hints.check_for_reply, "LOOK_UP": hints.look_up, "RESOLVE": hints.resolve}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many leads of one (account, kind) may be looked at in this tick."""
+
+    account_id: int
+    kind: str
+    top: int
+    pace: timedelta
+    #: when the pace lets the first of them start
+    first_at: datetime
+
+
+def tick(ctx: Context) -> Hints:
+    """One sweep; everything that should be looked at now or before the next one."""
+
+    def work(tx: Tx) -> Hints:
+        now = ctx.clock.at(tx.database_now())
+        instance.set_ticked(tx, now)
+        make_partitions(tx, now)
+        if instance.read(tx).paused_at is not None:
+            return _always(ctx, tx, now)
+        return [*_always(ctx, tx, now), *_due(ctx, tx, now)]
+
+    return ctx.db.run(work)
+
+
+def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
+    """What goes on even when everything is paused: reading, draining, asking."""
+    found = [hints.digest(i) for i in ticks.inbound_to_digest(tx, now, _MOST_INBOUND)]
+    found += [hints.drain(i) for i in ticks.draining_persons(tx, _MOST_OTHERS)]
+    found += [hints.refresh(i) for i in ticks.unrefreshed(tx, now, GAVE_UP)]
+    found += [hints.advance(i) for i in ticks.forsaken_calls(tx, now, ctx.settle, _MOST_OTHERS)]
+    found += [
+        hints.advance(task["lead_id"])
+        for task in ticks.expired_claims(tx, now)
+        if task["lead_id"] is not None
+    ]
+    before = now - ctx.machine(ctx.settings.poll_seconds)
+    found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
+    return found
+
+
+def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
+    """Per account the top k by due_at, k = free capacity; then what waits for no account."""
+    horizon = now + ctx.machine(ctx.settings.tick_seconds)
+    lease = now + ctx.machine(ctx.settings.hint_lease_seconds)
+    asked = ticks.asked_for(tx, now=now, horizon=horizon, recently=now - _RECENTLY)
+    reads = [_READS[r["kind"]](r["account_id"]) for r in asked if r["kind"] in _READS and _may_read(r)]
+    rooms = rooms_of(
+        tx, [r for r in asked if r["kind"] not in _READS and _may_send(r, horizon)], now, horizon - now
+    )
+    tops = [(r.account_id, r.kind, r.top) for r in rooms if r.top > 0]
+    # Leads whose read is overdue look for themselves: the read may have come, and its hint been lost.
+    tops += [(r["account_id"], r["kind"], _MOST_PER_PAIR) for r in asked if r["kind"] in _READS]
+    claimed = ticks.claim_sends(tx, tops, now=now, horizon=horizon, lease=lease)
+    sends = [row for row in claimed if row["next_kind"] not in _READS]
+    readers = [row for row in claimed if row["next_kind"] in _READS]
+    others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
+    starts = [(row["id"], row["due_at"]) for row in [*others, *readers]] + _spaced(rooms, sends)
+    return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
+
+
+def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[int, datetime]]:
+    """When to look at each lead: in the order they are due, as far apart as their account's pace wants them."""
+    by_pair = {(room.account_id, room.kind): room for room in rooms}
+    next_at = {pair: room.first_at for pair, room in by_pair.items()}
+    starts = []
+    for row in sorted(rows, key=lambda r: (r["due_at"], r["id"])):
+        pair = (row["account_id"], row["next_kind"])
+        at = max(next_at[pair], row["due_at"])
+        next_at[pair] = at + by_pair[pair].pace
+        starts.append((row["id"], at))
+    return starts
+
+
+def _soon(ctx: Context, lead_id: int, at: datetime, now: datetime) -> Hint:
+    """Now: at once. Before the next tick: by the queue `soon`, at its instant."""
+    return hints.advance(lead_id, max(0.0, ctx.clock.real_seconds(at - now)))
+
+
+def _may_read(row: Row) -> bool:
+    return bool(row["state"] in ("ok", "paused", "no_credits"))
+
+
+def _may_send(row: Row, horizon: datetime) -> bool:
+    return bool(row["state"] == "ok" and (row["held_until"] is None or row["held_until"] <= horizon))
+
+
+def rooms_of(tx: Tx, asked: Sequence[Row], now: datetime, length: timedelta) -> list[Room]:
+    """Free capacity per (account, kind): what every cap leaves, and no more than the pace can start before the next tick."""
+    scopes = [(row, _scopes(row)) for row in asked]
+    counts = [
+        (index, scope, cap) for index, (_, both) in enumerate(scopes) for scope in both for cap in scope.caps
+    ]
+    numbers = ticks.counted(tx, [_count(scope, cap, now) for _, scope, cap in counts])
+    used: dict[int, list[tuple[Cap, int]]] = {}
+    for (index, _, cap), number in zip(counts, numbers, strict=True):
+        used.setdefault(index, []).append((cap, number))
+    rooms = []
+    for index, (row, both) in enumerate(scopes):
+        pace, last = both[0].pace, row["last_started_at"]
+        most = paced_starts(pace, last, now, length, _MOST_PER_PAIR)
+        rooms.append(
+            Room(
+                account_id=row["account_id"],
+                kind=row["kind"],
+                top=max(0, capacity(used.get(index, []), most) - row["on_their_way"]),
+                pace=pace,
+                first_at=max(now, last + pace) if last else now,
+            )
+        )
+    return rooms
+
+
+def _scopes(row: Row) -> tuple[Scope, Scope]:
+    channel = _channel(row["kind"])
+    caps: Mapping[str, str] = row["caps"]
+    return (
+        account_scope(row["account_id"], channel, row["kind"], caps, row["pace"], row["zone"]),
+        app_scope(row["app_id"], row["kind"], row["app_caps"]),
+    )
+
+
+def _channel(kind: str) -> str:
+    return CHANNEL_OF[ActionKind(kind)].value
+
+
+def _count(scope: Scope, cap: Cap, now: datetime) -> Count:
+    return Count(
+        scope=scope.kind,
+        scope_id=scope.id,
+        kind=scope.action_kind,
+        since=cap.since(now, scope.zone),
+        inclusive=cap.seconds is None,
+        limit=cap.limit,
+    )
