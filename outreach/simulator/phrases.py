@@ -1,0 +1,65 @@
+"""What people write. All invented. Classes: positive, neutral, negative, stop, stop_inside, out_of_office."""
+
+from collections.abc import Mapping
+
+PHRASES: Mapping[str, tuple[str, ...]] = {
+    "positive": (
+        "Yes, tell me more!",
+        "Sounds interesting. Do you have a link?",
+        "Good timing, we were just talking about this. How do we start?",
+        "I like it. Can we do a call on Thursday?",
+        "Sure, send it over :)",
+        "Count me in. What do you need from me?",
+        "This is exactly what my team is missing. When can we see it?",
+        "Happy to try. Which plan would you suggest for 12 people?",
+        "yes please",
+        "Oh nice, I would love to hear more about that",
+    ),
+    "neutral": (
+        "Who is this?",
+        "How did you find me?",
+        "What does it cost?",
+        "Is this the same thing that was in the newsletter last month?",
+        "Can you write to my colleague instead? She looks after this.",
+        "I have not decided yet, maybe next quarter.",
+        "Which company are you with?",
+        "ok",
+        "Is there a German version?",
+    ),
+    "negative": (
+        "No thanks.",
+        "Not interested, sorry.",
+        "We already have something for this and are happy with it.",
+        "Thanks, but it is not for us.",
+        "I will pass, good luck though",
+        "Not now and probably not ever.",
+        "nope",
+        "We looked at it and decided against it.",
+    ),
+    "stop": (
+        "STOP",
+        "stop",
+        "Stop.",
+        "Stop!",
+        "unsubscribe",
+        "UNSUBSCRIBE",
+        "please stop",
+        "Opt out",
+        "Remove me",
+    ),
+    "stop_inside": (
+        "I can't stop thinking about this, who would I talk to?",
+        "Our pilot will stop in March, write to me after that?",
+        "It has been non-stop here, ping me on Monday",
+        "Does the trial stop by itself or do I have to cancel?",
+        "Funny, I wanted to unsubscribe from my old tool this week",
+        "At which point do I stop paying for the old plan?",
+    ),
+    "out_of_office": (
+        "I am out of office until Monday and will read this when I am back.",
+        "Automatic reply: on holiday, back on the 14th. For anything urgent write to my team.",
+        "Out of the office this week with limited access to messages.",
+        "Thanks for your message! I am on parental leave and will be back in spring.",
+        "Auto-reply: travelling, answers may take a few days.",
+    ),
+}

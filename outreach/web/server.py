@@ -1,0 +1,24 @@
+"""The web process: webhooks in, the opt-out page, health and metrics. Answers need Postgres only."""
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from outreach.app import App
+from outreach.web import health, optout, webhooks
+
+
+def create_app(app: App) -> Starlette:
+    """The ASGI application of this process's app."""
+    web = Starlette(
+        routes=[
+            Route("/webhooks/{channel}/{app_name}", webhooks.challenge, methods=["GET"]),
+            Route("/webhooks/{channel}/{app_name}", webhooks.receive, methods=["POST"]),
+            Route("/opt-out/{token}", optout.page, methods=["GET"]),
+            Route("/opt-out/{token}", optout.act, methods=["POST"]),
+            Route("/healthz", health.alive, methods=["GET"]),
+            Route("/readyz", health.ready, methods=["GET"]),
+            Route("/metrics", health.metrics, methods=["GET"]),
+        ]
+    )
+    web.state.outreach = app
+    return web

@@ -1,0 +1,73 @@
+"""Providers push: verified on the raw body, stored raw, answered with 200; understood later."""
+
+import logging
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from outreach.app import App
+from outreach.ids import digest
+from outreach.models import accounts
+from outreach.runtime.accept import accept, accept_unreadable
+
+log = logging.getLogger("outreach")
+
+#: Providers' pushes are a few kB; more is not one of them.
+_MOST_BYTES = 1_000_000
+
+
+def _app(request: Request) -> App:
+    app: App = request.app.state.outreach
+    return app
+
+
+def _secret(request: Request) -> str | None:
+    """The consumer secret of the app in the path; None where there is no such app."""
+    row = _app(request).context.db.run(lambda tx: accounts.app_named(tx, request.path_params["app_name"]))
+    if row is None or row["channel"] != request.path_params["channel"]:
+        return None
+    secret: str | None = row["consumer_secret"]
+    return secret
+
+
+def challenge(request: Request) -> Response:
+    """The provider asks whether this URL is ours."""
+    hooks, secret = _app(request).webhooks.get(request.path_params["channel"]), _secret(request)
+    if hooks is None or secret is None:
+        return PlainTextResponse("no such app", status_code=404)
+    answer = hooks.challenge(dict(request.query_params), secret)
+    return (
+        JSONResponse(dict(answer))
+        if answer is not None
+        else PlainTextResponse("no challenge", status_code=400)
+    )
+
+
+async def receive(request: Request) -> Response:
+    """A push. 200 once it is stored; 401 when the signature is not ours, and then nothing is kept."""
+    body = await request.body()
+    if len(body) > _MOST_BYTES:
+        return PlainTextResponse("too large", status_code=413)
+    return await run_in_threadpool(_store, request, body)
+
+
+def _store(request: Request, body: bytes) -> Response:
+    app, channel = _app(request), request.path_params["channel"]
+    hooks, secret = app.webhooks.get(channel), _secret(request)
+    if hooks is None or secret is None:
+        return PlainTextResponse("no such app", status_code=404)
+    if not hooks.verify(dict(request.headers), body, secret):
+        log.warning("webhook signature refused", extra={"action": "webhook_refused", "channel": channel})
+        return PlainTextResponse("bad signature", status_code=401)
+    try:
+        items = hooks.parse(body)
+    except ValueError as error:
+        accept_unreadable(app.context, channel, digest(body.decode("utf-8", "replace")), len(body))
+        log.warning(
+            "webhook not understood",
+            extra={"action": "webhook_unreadable", "channel": channel, "error": str(error)},
+        )
+        return PlainTextResponse("stored, not understood")
+    app.hint(accept(app.context, channel, items))
+    return PlainTextResponse("stored")
