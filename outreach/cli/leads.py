@@ -1,0 +1,252 @@
+"""Leads: enrolled, listed, shown, paused, stopped; and why a human's leads are where they are."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outreach.cli import output
+from outreach.cli.output import AsJson, say
+from outreach.cli.session import opened, operator
+from outreach.errors import UsageError
+
+if TYPE_CHECKING:
+    from outreach.compliance.verdicts import Verdict
+    from outreach.models.base import Row
+    from outreach.runtime.explain import LeadWhy, Why
+
+lead = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Leads: a person's passage through a sequence."
+)
+
+_Id = Annotated[int, typer.Argument(metavar="ID", help="The lead's number.")]
+
+
+def enroll(
+    ctx: typer.Context,
+    sequence: Annotated[str, typer.Argument(help="The sequence's name.")],
+    segments: Annotated[list[str], typer.Option("--segment", help="Whose members; give it again for more.")],
+    accounts: Annotated[list[str] | None, typer.Option("--account", help="CHANNEL=NAME or NAME.")] = None,
+    pools: Annotated[list[str] | None, typer.Option("--pool", help="A sender pool.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also those who have been through it before.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="At most so many; 0: all.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Enroll the segments' people in a sequence. Doing it again adds only those who are new."""
+    from outreach.cli.audience import require_segment
+    from outreach.cli.sequences import require_sequence
+    from outreach.runtime.enroll import enroll as enrolled
+
+    with opened(ctx) as app:
+        app.context.db.run(
+            lambda tx: (require_sequence(tx, sequence), [require_segment(tx, s) for s in segments])
+        )
+        answer = enrolled(
+            app.context, sequence, segments, account_names=accounts or (), pools=pools or (), again=again, limit=limit or None, by=operator()
+        )  # fmt: skip
+        app.hint(answer.hints)
+    values = output.plain(answer)
+    values.pop("hints")
+    if as_json:
+        output.document(values)
+        return
+    say(
+        f"{answer.enrolled} of {answer.members} enrolled in {answer.sequence} version {answer.version} (batch {answer.batch})"
+    )
+    for reason, count in answer.left_out.items():
+        say(f"  {count} left out: {reason}")
+
+
+def with_alias(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its person's alias, under which people are shown on screen."""
+    from outreach.audience.aliases import alias
+
+    return {**row, "person": alias(row["person_id"]) if row.get("person_id") is not None else None}
+
+
+def _check_words(state: str, waiting_on: str) -> None:
+    from outreach.engine.kinds import LeadState, WaitingOn
+
+    output.require_word("state", state, [s.value for s in LeadState])
+    output.require_word("waiting-on", waiting_on, [w.value for w in WaitingOn])
+
+
+@lead.command("list")
+def list_all(
+    ctx: typer.Context,
+    sequence: Annotated[str, typer.Option(help="Only of this sequence.")] = "",
+    state: Annotated[str, typer.Option(help="active, finished or exited.")] = "",
+    waiting_on: Annotated[str, typer.Option(help="time, signal, evidence, capacity, window, task, …")] = "",
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest first."""
+    from outreach.models import reports
+
+    _check_words(state, waiting_on)
+    with opened(ctx) as app:
+        rows = app.context.db.run(
+            lambda tx: reports.leads(tx, sequence=sequence or None, state=state or None, waiting_on=waiting_on or None, limit=limit)
+        )  # fmt: skip
+    columns = (
+        "id",
+        "person",
+        "sequence",
+        "version",
+        "state",
+        "node",
+        "waiting_on",
+        "waiting_detail",
+        "due_at",
+    )
+    output.listing([with_alias(row) for row in rows], columns, as_json)
+
+
+@lead.command()
+def show(ctx: typer.Context, lead_id: _Id, as_json: AsJson = False) -> None:
+    """Where it is, what it did, what stands against its next step."""
+    from outreach.models import reports
+    from outreach.runtime.explain import explain_lead
+
+    with opened(ctx) as app:
+        found = explain_lead(app.context, lead_id)
+        executions = app.context.db.run(lambda tx: reports.executions_of_lead(tx, lead_id))
+    if as_json:
+        output.document({**_why_json(found), "executions": executions})
+        return
+    _say_lead(found)
+    say()
+    output.table(
+        executions,
+        ("id", "node", "kind", "account", "state", "variant", "sent_at", "reason"),
+        empty="nothing done yet",
+    )
+
+
+@lead.command()
+def pause(
+    ctx: typer.Context,
+    lead_id: _Id,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    as_json: AsJson = False,
+) -> None:
+    """It stays where it is; a call under way is left to end."""
+    from outreach.runtime.control import pause_lead
+
+    with opened(ctx) as app:
+        pause_lead(app.context, lead_id, reason, operator())
+    output.done({"lead": lead_id, "paused": reason}, f"lead {lead_id} is paused: {reason}", as_json)
+
+
+@lead.command()
+def resume(ctx: typer.Context, lead_id: _Id, as_json: AsJson = False) -> None:
+    """It goes on from where it is."""
+    from outreach.runtime.control import resume_lead
+
+    with opened(ctx) as app:
+        app.hint(resume_lead(app.context, lead_id, operator()))
+    output.done({"lead": lead_id, "resumed": True}, f"lead {lead_id} goes on", as_json)
+
+
+@lead.command()
+def stop(
+    ctx: typer.Context, lead_id: _Id, reason: Annotated[str, typer.Option(help="Why.")] = "stopped", as_json: AsJson = False
+) -> None:  # fmt: skip
+    """It ends here; what is planned is cancelled."""
+    from outreach.runtime.control import stop_lead
+
+    if not reason.strip():
+        raise UsageError("a stop needs a reason")
+    with opened(ctx) as app:
+        stop_lead(app.context, lead_id, reason, operator())
+    output.done({"lead": lead_id, "stopped": reason}, f"lead {lead_id} has ended: {reason}", as_json)
+
+
+# --- why ---------------------------------------------------------------------------------------------------------
+
+
+def why(ctx: typer.Context, who: Annotated[str, typer.Argument(help="WHO")], as_json: AsJson = False) -> None:
+    """Why this human's leads are where they are, what stands against the next step, and when it can happen."""
+    from outreach.cli.who import find_person
+    from outreach.runtime.explain import explain
+
+    with opened(ctx) as app:
+        found = explain(app.context, find_person(app.context.db, who))
+    if as_json:
+        output.document({**output.plain(found), "leads": [_why_json(one) for one in found.leads]})
+    else:
+        _say_why(found)
+
+
+def _why_json(found: "LeadWhy") -> dict[str, Any]:
+    verdicts = [{**output.plain(v), "meaning": v.meaning} for v in found.verdicts]
+    against = [v.rule for v in found.against]
+    return {
+        **output.plain(found),
+        "verdicts": verdicts,
+        "against": against,
+        "earliest": output.plain(found.earliest),
+    }
+
+
+def _say_why(found: "Why") -> None:
+    from outreach.audience.aliases import alias
+
+    say(f"{alias(found.person_id)} ({found.person_id}) at {output.shown(found.now)}")
+    if found.suppressed_at:
+        say(f"on the do-not-contact list since {output.shown(found.suppressed_at)}")
+    if found.paused_at:
+        say(f"paused since {output.shown(found.paused_at)}")
+    for event in found.path:
+        say(f"  {event_line(event)}")
+    if not found.leads:
+        say("in no sequence")
+    for one in found.leads:
+        say()
+        _say_lead(one)
+
+
+def _say_lead(found: "LeadWhy") -> None:
+    row = with_alias(found.lead)
+    say(f"lead {row['id']} · {row['person']} · {row['sequence']} version {row['version']} · {row['state']}")
+    for event in found.path:
+        say(f"  {event_line(event)}")
+    if row["state"] != "active":
+        say(f"  ended {output.shown(row['ended_at'])}: {row['exit_reason'] or 'finished'}")
+        return
+    detail = f" ({row['waiting_detail']})" if row["waiting_detail"] else ""
+    say(
+        f"  at {row['node']}, waits on {row['waiting_on']}{detail}; looked at again {output.shown(row['due_at'])}"
+    )
+    for verdict in found.verdicts:
+        say(f"    {_verdict_line(verdict)}")
+    if found.execution_id is None:
+        say("  nothing is planned yet, so there is nothing to judge")
+    elif found.earliest is None:
+        rules = ", ".join(v.rule for v in found.needs_somebody) or "no timetable"
+        say(f"  will not happen by itself: {rules}")
+    else:
+        say(f"  next send: {output.shown(found.earliest)} at the earliest")
+
+
+def _verdict_line(verdict: "Verdict") -> str:
+    """A refusal with its meaning; what lets through with its numbers, which say more than a sentence."""
+    until = f", until {output.shown(verdict.until)}" if verdict.until else ""
+    said = output.shown(verdict.numbers) if verdict.allowed else f"{verdict.meaning}{until}"
+    return f"{verdict.decision.value:<9} {verdict.rule}: {said}"
+
+
+def event_line(event: "Row") -> str:
+    """One event as a line: when, what, by whom, with its payload's words."""
+    by = "" if event["actor"] == "engine" else f" by {event['actor']}"
+    payload = output.shown(event["payload"]) if event["payload"] else ""
+    return f"{output.shown(event['at'])}  {event['kind']}{by}  {payload}".rstrip()
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Register these commands."""
+    cli.command()(enroll)
+    cli.add_typer(lead, name="lead")
+    cli.command()(why)

@@ -1,0 +1,108 @@
+"""The long-running processes: worker, scheduler, web. Each is one function of settings; `python -m outreach NAME` runs them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from outreach import app as apps
+from outreach.broker import QUEUES
+from outreach.cli.logs import set_up_logs
+from outreach.cli.session import on_its_clock
+from outreach.engine.suggest import did_you_mean
+from outreach.errors import ConfigurationError, OutreachError
+from outreach.settings import Settings
+
+
+def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: int | None = None) -> int:
+    """Work on hints until told to stop."""
+    from dataclasses import replace
+
+    from outreach.cli.worker import run_worker
+
+    set_up_logs(settings)
+    count = threads or settings.worker_threads
+    # A thread holds one connection at a time, and the app's own look at the live switch may need one more.
+    app = apps.build(replace(settings, pool_size=count + 2), keep_connections=True)
+    apps.override(app)
+    import outreach.actors  # noqa: F401  declares the actors on the broker
+
+    return run_worker(app.broker, queues=queues, threads=count)
+
+
+def scheduler(settings: Settings) -> int:
+    """Send ticks until told to stop."""
+    from outreach.cli.scheduler import run_scheduler
+
+    set_up_logs(settings)
+    app = apps.build(settings)
+    apps.override(app)
+    import outreach.actors  # noqa: F401  declares the actors on the broker
+
+    return run_scheduler(app.broker, settings.tick_seconds)
+
+
+def web(settings: Settings, *, port: int | None = None) -> int:
+    """Serve webhooks, the opt-out page, health and metrics until told to stop."""
+    import uvicorn
+
+    from outreach.web.server import create_app
+
+    set_up_logs(settings)
+    app = apps.build(settings)
+    apps.override(app)
+    # Uvicorn's own access log would write one line per webhook.
+    uvicorn.run(
+        create_app(app), host=settings.host, port=port or settings.port, log_config=None, access_log=False
+    )
+    return 0
+
+
+# --- by their own names on the command line ------------------------------------------------------------------------
+
+
+def run_process(words: Sequence[str]) -> int:
+    """`worker [--queues A,B] [--threads N]`, `scheduler`, `web [--port N]`; the exit code. Errors as everywhere."""
+    options = _parser().parse_args(words)
+    try:
+        queues = checked_queues(getattr(options, "queues", ""))
+        settings = process_settings(Settings.from_environment())
+        match options.process:
+            case "worker":
+                return worker(settings, queues=queues, threads=options.threads or None)
+            case "scheduler":
+                return scheduler(settings)
+            case _:
+                return web(settings, port=options.port or None)
+    except OutreachError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="outreach", add_help=False, allow_abbrev=False)
+    processes = parser.add_subparsers(dest="process", required=True)
+    one = processes.add_parser("worker", add_help=False)
+    one.add_argument("--queues", default="")
+    one.add_argument("--threads", type=int, default=0)
+    processes.add_parser("scheduler", add_help=False)
+    processes.add_parser("web", add_help=False).add_argument("--port", type=int, default=0)
+    return parser
+
+
+def process_settings(settings: Settings) -> Settings:
+    """A process of its own needs servers that outlive it; it runs on its database's clock."""
+    if settings.database_url is None or settings.redis_url is None:
+        raise ConfigurationError(
+            "DATABASE_URL and REDIS_URL are not set",
+            hint="outreach up runs everything, servers too; one process alone needs both",
+        )
+    return on_its_clock(settings)
+
+
+def checked_queues(text: str) -> list[str] | None:
+    """The named queues; None for all. Raises ConfigurationError naming the nearest."""
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    for name in wanted:
+        if name not in QUEUES:
+            raise ConfigurationError(f"there is no queue {name!r}", hint=did_you_mean(name, QUEUES))
+    return wanted or None

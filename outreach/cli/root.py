@@ -1,0 +1,89 @@
+"""The command line's root: every command group, and how errors become exit codes. Heavy imports live inside the commands."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from outreach.cli import (
+    accounts,
+    audience,
+    doctor,
+    leads,
+    ledger,
+    running,
+    sending,
+    sequences,
+    suppression,
+    switches,
+    tasks,
+    watching,
+)
+from outreach.cli.output import note
+from outreach.cli.session import Options
+from outreach.errors import OutreachError
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Outreach sequences: at most one contact, proven silence, caps proven from the ledger.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused or deferred by the gate, "
+    "4 in doubt: do not run it again. WHO is an id, alias, @handle, URL, email, address or part of a name. "
+    "--traceback, anywhere, shows where an unexpected error arose.",
+)
+for room in (
+    running,
+    switches,
+    sequences,
+    audience,
+    accounts,
+    leads,
+    sending,
+    ledger,
+    tasks,
+    suppression,
+    watching,
+    doctor,
+):
+    room.add_to(cli)
+
+
+@cli.callback()
+def before(
+    ctx: typer.Context,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where servers that run here keep their data; else OUTREACH_DATA_DIR, else .outreach."
+        ),
+    ] = None,
+) -> None:
+    """What holds for every command."""
+    ctx.obj = Options(data_dir=data_dir)
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command line; its exit code. An error of ours is a message with what to do, never a traceback."""
+    show_where = "--traceback" in words
+    try:
+        cli(args=[word for word in words if word != "--traceback"], prog_name="outreach")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except OutreachError as error:
+        if show_where:
+            raise
+        note(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        # The one place where everything ends: said in one line, never swallowed.
+        if show_where:
+            raise
+        first = str(error).partition("\n")[0]
+        note(f"error: {type(error).__name__}: {first} (--traceback shows where)")
+        return 1
+    return 0

@@ -1,0 +1,143 @@
+"""Commands that run: everything in one terminal, one process each, the schema, the demo."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outreach.cli.output import AsJson, done, note, say
+from outreach.cli.session import prepare, read_settings, served
+from outreach.settings import Settings, inherited_environment
+
+if TYPE_CHECKING:
+    from outreach.embedded.supervisor import Command
+
+
+def up(
+    ctx: typer.Context,
+    port: Annotated[int, typer.Option(help="Of the web process; 0: PORT.")] = 0,
+    workers: Annotated[int, typer.Option(help="How many worker processes.", min=1, max=16)] = 1,
+) -> None:
+    """Run everything in this terminal: servers if need be, web, workers, scheduler. Ctrl-C stops it all."""
+    from outreach.embedded.supervisor import Supervisor, interrupted_by_signals
+
+    with interrupted_by_signals(), served(ctx, aloud=True) as settings, Supervisor() as supervisor:
+        try:
+            for command in _commands(settings, port or settings.port, workers):
+                supervisor.start(command)
+            say(f"outreach is up: http://{settings.host}:{port or settings.port} · Ctrl-C stops it")
+            sys.stdout.flush()
+            supervisor.wait()
+        except KeyboardInterrupt:
+            note("stopping")
+
+
+def _commands(settings: Settings, port: int, workers: int) -> list["Command"]:
+    from outreach.embedded.supervisor import Command
+
+    environ = child_environment(settings)
+    names = ["web", "scheduler", *(f"worker{n}" for n in range(1, workers + 1))]
+    return [
+        Command(
+            name=name,
+            words=[sys.executable, "-m", "outreach", name.rstrip("0123456789"), *(["--port", str(port)] if name == "web" else [])],
+            environ=environ,
+            restart=True,
+        )
+        for name in names
+    ]  # fmt: skip
+
+
+def child_environment(settings: Settings) -> Mapping[str, str]:
+    """What our processes inherit: this one's environment, with the servers and the clock spelt out."""
+    return inherited_environment() | {
+        "DATABASE_URL": str(settings.database_url),
+        "REDIS_URL": str(settings.redis_url),
+        "OUTREACH_CLOCK_ORIGIN": settings.clock_origin.isoformat(),
+        "OUTREACH_CLOCK_FACTOR": str(settings.clock_factor),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def migrate(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Bring the schema up to date, and make the instance if there is none. Safe to run again."""
+    from outreach.embedded.servers import start_servers
+
+    settings = read_settings(ctx)
+    if settings.database_url is None:
+        with start_servers(settings) as servers:
+            applied = prepare(_with_urls(settings, servers.database_url, servers.redis_url))
+    else:
+        applied = prepare(settings)
+    sentence = f"applied {', '.join(applied)}" if applied else "the schema is up to date"
+    done({"applied": applied}, sentence, as_json)
+
+
+def _with_urls(settings: Settings, database_url: str, redis_url: str) -> Settings:
+    from dataclasses import replace
+
+    return replace(settings, database_url=database_url, redis_url=redis_url)
+
+
+def worker(
+    ctx: typer.Context,
+    queues: Annotated[str, typer.Option(help="Only these, as in twitter,engine; else all.")] = "",
+    threads: Annotated[int, typer.Option(help="0: OUTREACH_WORKER_THREADS.", min=0, max=256)] = 0,
+) -> None:
+    """Work on hints until told to stop."""
+    from outreach.cli import processes
+
+    only = processes.checked_queues(queues)
+    settings = processes.process_settings(read_settings(ctx))
+    raise typer.Exit(processes.worker(settings, queues=only, threads=threads or None))
+
+
+def scheduler(ctx: typer.Context) -> None:
+    """Send ticks until told to stop."""
+    from outreach.cli import processes
+
+    raise typer.Exit(processes.scheduler(processes.process_settings(read_settings(ctx))))
+
+
+def web(ctx: typer.Context, port: Annotated[int, typer.Option(help="0: PORT.")] = 0) -> None:
+    """Serve webhooks, the opt-out page, health and metrics."""
+    from outreach.cli import processes
+
+    raise typer.Exit(processes.web(processes.process_settings(read_settings(ctx)), port=port or None))
+
+
+def listen(ctx: typer.Context) -> None:
+    """Hold connections open for channels that need it. None does yet: it idles until told to stop."""
+    import signal
+    import threading
+
+    read_settings(ctx)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    note(
+        "no channel of this release holds a connection open: idle until SIGTERM; this process may be scaled to 0"
+    )
+    stop.wait()
+
+
+def demo(
+    ctx: typer.Context,
+    seed: Annotated[int, typer.Option(help="The same people behave the same way.")] = 7,
+    leads: Annotated[int, typer.Option(help="How many people to enroll.", min=1)] = 500,
+    as_json: Annotated[bool, typer.Option("--json", help="Only the last line.")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Where its servers keep their data.")] = None,
+) -> None:
+    """The main job end to end, simulated, judged by the provider's own log."""
+    from outreach.cli.demo import run_demo
+
+    folder = data_dir or read_settings(ctx).data_dir
+    raise typer.Exit(run_demo(seed=seed, leads=leads, as_json=as_json, data_dir=folder))
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Register these commands."""
+    for command in (up, migrate, worker, scheduler, web, listen, demo):
+        cli.command()(command)

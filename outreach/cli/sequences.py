@@ -1,0 +1,225 @@
+"""Sequences as files: checked, published, listed, shown, drawn, paused."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outreach.cli import output
+from outreach.cli.output import AsJson, note, say
+from outreach.cli.session import opened, operator
+from outreach.errors import InvalidDefinition, UsageError
+
+if TYPE_CHECKING:
+    from outreach.engine.compiler import Compiled
+    from outreach.engine.problems import Problem
+
+sequence = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Sequences: files, versions, states."
+)
+
+_File = Annotated[Path, typer.Argument(help="A YAML file; - reads stdin.")]
+_Name = Annotated[str, typer.Argument(help="The sequence's name.")]
+_Version = Annotated[int, typer.Option("--version", help="Which version; 0: the newest.")]
+
+
+def _bytes_of(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@sequence.command()
+def check(files: Annotated[list[Path], typer.Argument(help="YAML files.")], as_json: AsJson = False) -> None:
+    """Say everything that is wrong with the files, by line. Needs no database."""
+    from outreach.runtime.publish import check as checked
+
+    found = {str(path): checked(_bytes_of(path), str(path)) for path in files}
+    problems = {
+        name: answer if isinstance(answer, list) else list(answer.warnings) for name, answer in found.items()
+    }
+    failed = [name for name, answer in found.items() if isinstance(answer, list)]
+    if as_json:
+        output.document([{"file": n, "ok": n not in failed, "problems": p} for n, p in problems.items()])
+    else:
+        for name, answer in found.items():
+            _say_checked(name, answer, problems[name])
+    if failed:
+        raise InvalidDefinition(f"{len(failed)} of {len(files)} file(s) cannot be published")
+
+
+def _say_checked(name: str, answer: "Compiled | list[Problem]", problems: Sequence["Problem"]) -> None:
+    for problem in problems:
+        say(problem.describe(name))
+    if not isinstance(answer, list):
+        say(f"{name}: {answer.graph.sequence} is fine, {len(answer.graph.nodes)} actions")
+
+
+@sequence.command()
+def publish(ctx: typer.Context, file: _File, as_json: AsJson = False) -> None:
+    """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs."""
+    from outreach.runtime.publish import publish as published
+
+    data = _bytes_of(file)
+    with opened(ctx) as app:
+        answer = published(app.context, data, str(file), by=operator())
+    if isinstance(answer, list):
+        for problem in answer:
+            note(problem.describe(str(file)))
+        raise InvalidDefinition(f"{file} cannot be published")
+    for warning in answer.warnings:
+        note(warning.describe(str(file)))
+    sentence = f"{answer.sequence} version {answer.version}" + (
+        "" if answer.new else " says the same already"
+    )
+    output.done(
+        {"sequence": answer.sequence, "version": answer.version, "new": answer.new}, sentence, as_json
+    )
+
+
+@sequence.command("list")
+def list_all(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """All sequences with their newest version and their leads."""
+    from outreach.models import sequences
+
+    with opened(ctx) as app:
+        rows = app.context.db.run(sequences.listed)
+    output.listing(
+        rows, ("name", "state", "version", "active", "finished", "exited", "published_at"), as_json
+    )
+
+
+def require_sequence(tx: Any, name: str) -> Mapping[str, Any]:
+    """The sequence; a name that is not there brings up the nearest one."""
+    from outreach.engine.suggest import did_you_mean
+    from outreach.errors import NotFound
+    from outreach.models import sequences
+
+    try:
+        return sequences.find(tx, name)
+    except NotFound:
+        names = [row["name"] for row in sequences.listed(tx)]
+        hint = did_you_mean(name, names) if names else "outreach sequence publish FILE makes one"
+        raise NotFound(f"no sequence {name!r}", hint=hint) from None
+
+
+@sequence.command()
+def show(ctx: typer.Context, name: _Name, version: _Version = 0, as_json: AsJson = False) -> None:
+    """Its versions, its leads, and the author's file of one version."""
+    from outreach.models import reports
+
+    with opened(ctx) as app:
+
+        def work(tx: Any) -> dict[str, Any]:
+            found = require_sequence(tx, name)
+            source = reports.version_source(tx, found["id"], version or None)
+            return {**found, "versions": reports.versions(tx, found["id"]), "leads": reports.lead_states(tx, found["id"]),
+                    "shown_version": source["version"], "source": source["source"]}  # fmt: skip
+
+        row = app.context.db.run(work)
+    if as_json:
+        output.document(row)
+        return
+    output.facts({k: row[k] for k in ("name", "title", "state", "state_reason")})
+    say()
+    output.table(row["versions"], ("version", "active", "leads", "published_at", "published_by"))
+    say()
+    output.table(row["leads"], ("state", "exit_reason", "leads"), empty="no leads yet")
+    say(f"\n# version {row['shown_version']}\n{row['source'].rstrip()}")
+
+
+@sequence.command()
+def graph(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A published sequence's name, or a file.")],
+    version: _Version = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The graph as a Mermaid flowchart; of a published one with its leads at each node."""
+    from outreach.engine.mermaid import graph_to_mermaid
+
+    compiled, counts = (
+        (_graph_of_file(Path(name)), None)
+        if Path(name).is_file()
+        else _graph_of_name(ctx, name, version or None)
+    )
+    text = graph_to_mermaid(compiled, counts)
+    if as_json:
+        output.document({"mermaid": text, "leads": counts})
+    else:
+        say(text.rstrip())
+
+
+def _graph_of_file(path: Path) -> Any:
+    from outreach.runtime.publish import check as checked
+
+    answer = checked(_bytes_of(path), str(path))
+    if isinstance(answer, list):
+        for problem in answer:
+            note(problem.describe(str(path)))
+        raise InvalidDefinition(f"{path} has no graph to draw")
+    return answer.graph
+
+
+def _graph_of_name(ctx: typer.Context, name: str, number: int | None) -> tuple[Any, dict[str, int]]:
+    from outreach.models import reports, sequences
+
+    with opened(ctx) as app:
+
+        def work(tx: Any) -> tuple[Any, dict[str, int]]:
+            version = reports.version_source(tx, require_sequence(tx, name)["id"], number)
+            return sequences.graph_of(tx, version["id"]), reports.leads_at(tx, version["id"])
+
+        return app.context.db.run(work)
+
+
+@sequence.command()
+def schema() -> None:
+    """The JSON Schema of sequence files, for editors."""
+    from outreach.engine.schema import definition_schema
+
+    output.document(definition_schema())
+
+
+def _set_state(ctx: typer.Context, name: str, state: str, reason: str | None, as_json: bool) -> None:
+    from outreach.runtime.control import set_sequence
+
+    with opened(ctx) as app:
+        app.context.db.run(lambda tx: require_sequence(tx, name))
+        set_sequence(app.context, name, state, reason, operator())
+    output.done({"sequence": name, "state": state, "reason": reason}, f"{name} is {state}", as_json)
+
+
+@sequence.command()
+def pause(
+    ctx: typer.Context,
+    name: _Name,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    as_json: AsJson = False,
+) -> None:
+    """Its leads stay where they are until it is resumed."""
+    _set_state(ctx, name, "paused", reason, as_json)
+
+
+@sequence.command()
+def resume(ctx: typer.Context, name: _Name, as_json: AsJson = False) -> None:
+    """Its leads go on."""
+    _set_state(ctx, name, "active", None, as_json)
+
+
+@sequence.command()
+def archive(
+    ctx: typer.Context, name: _Name, reason: Annotated[str, typer.Option(help="Why.")] = "archived", as_json: AsJson = False
+) -> None:  # fmt: skip
+    """Nobody is enrolled any more; its leads stay where they are."""
+    _set_state(ctx, name, "archived", reason, as_json)
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Register these commands."""
+    cli.add_typer(sequence, name="sequence")

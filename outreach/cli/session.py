@@ -1,0 +1,133 @@
+"""How a command gets its app: from the URLs of the environment, else on servers of this data directory."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from outreach.errors import ConfigurationError, OutreachError
+from outreach.settings import Settings, inherited_environment
+
+if TYPE_CHECKING:
+    import typer
+
+    from outreach.app import App
+    from outreach.models.base import Database
+
+#: The name of an instance that nobody named.
+DEFAULT_INSTANCE = "local"
+_CLOCK = ("OUTREACH_CLOCK_ORIGIN", "OUTREACH_CLOCK_FACTOR")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What stands before the command's name."""
+
+    data_dir: Path | None = None
+
+
+def read_settings(ctx: "typer.Context") -> Settings:
+    """The environment's settings, with the data directory of `--data-dir`. Raises ConfigurationError."""
+    settings = Settings.from_environment()
+    options = ctx.find_object(Options) or Options()
+    return replace(settings, data_dir=options.data_dir) if options.data_dir else settings
+
+
+def operator() -> str:
+    """Who types this, for the log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user need not have a name.
+        return "operator"
+
+
+@contextmanager
+def served(ctx: "typer.Context", *, aloud: bool = False) -> Iterator[Settings]:
+    """Settings with both URLs: servers that nobody named run meanwhile (`aloud`: and it is said), their database ready."""
+    from outreach.cli.output import note
+    from outreach.embedded.servers import start_servers
+
+    settings = read_settings(ctx)
+    with start_servers(settings) as servers:
+        for line in servers.notes if aloud else ():
+            note(line)
+        ready = replace(settings, database_url=servers.database_url, redis_url=servers.redis_url)
+        if settings.database_url is None:
+            prepare(ready)
+        yield on_its_clock(ready)
+
+
+def prepare(settings: Settings) -> list[str]:
+    """Migrate and make the instance row; the migrations applied now."""
+    from outreach.clock import LiveClock
+    from outreach.models import instance, migrate
+
+    now = LiveClock(origin=settings.clock_origin, factor=settings.clock_factor).now()
+    with connected(settings) as db:
+        applied = list(migrate.migrate(db, now))
+        instance.create(
+            db, name=settings.instance or DEFAULT_INSTANCE, simulated_only=False, origin=settings.clock_origin,
+            factor=settings.clock_factor, now=now,
+        )  # fmt: skip
+    return applied
+
+
+def on_its_clock(settings: Settings) -> Settings:
+    """The settings on the database's own clock, where the environment names none: a demo's, for example."""
+    from outreach.models import instance, migrate
+
+    if any(inherited_environment().get(name) for name in _CLOCK):
+        return settings
+    with connected(settings) as db:
+        migrate.require_schema(db)
+        try:
+            row = db.run(instance.read)
+        except LookupError:
+            raise ConfigurationError(
+                "the database has no instance yet", hint="run: outreach migrate"
+            ) from None
+    return replace(settings, clock_origin=row.clock_origin, clock_factor=row.clock_factor)
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator["Database"]:
+    """One connection that answers. Raises OutreachError, saying why it does not."""
+    from outreach.models.base import Database
+    from outreach.models.reports import UNREACHABLE
+
+    assert settings.database_url is not None
+    db = Database(settings.database_url, pool_size=1)
+    try:
+        db.read("SELECT 1 AS one")
+        yield db
+    except UNREACHABLE as error:
+        # The driver's first line names host and user, never the password; what is below may quote a row.
+        said = str(error).partition("\n")[0]
+        raise OutreachError(f"the database does not answer: {said}", hint="check DATABASE_URL") from error
+    finally:
+        db.close()
+
+
+@contextmanager
+def opened(ctx: "typer.Context") -> Iterator["App"]:
+    """The command's app. Its mode is shown, on stderr."""
+    from outreach import app as apps
+    from outreach.cli.output import note
+
+    with served(ctx) as settings:
+        app = apps.build(settings)
+        apps.override(app)
+        try:
+            note(f"{app.instance.mode} · {app.instance.name}{_pause(app)}")
+            yield app
+        finally:
+            apps.override(None)
+            app.close()
+
+
+def _pause(app: "App") -> str:
+    reason = app.instance.pause_reason
+    return f" · PAUSED: {reason}" if reason else ""

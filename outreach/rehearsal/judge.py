@@ -1,0 +1,180 @@
+"""The judge: what the provider's witness saw, held against what the ledger says. Trusts no id that the engine sent.
+
+Effects are told apart by (account, recipient, kind, words), all four as the provider saw them.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from outreach.limits.caps import Cap
+from outreach.models import judging
+from outreach.models.base import Database, Row
+from outreach.simulator.witness import Acceptance, Deed
+
+_KIND = {"FOLLOW_ON_TWITTER": "follow", "UNFOLLOW_ON_TWITTER": "unfollow", "SEND_TWITTER_DM": "dm"}
+#: Real seconds that an active lead may be overdue before somebody must be able to say why.
+_OVERDUE_SECONDS = 90.0
+
+Effect = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The figures of a run; the first five must be zero."""
+
+    accepted: int
+    duplicates: int
+    lost: int
+    over_cap: int
+    after_opt_out: int
+    in_doubt_open: int
+    held_for_human: int
+    #: what is behind each figure that is not zero, a line each
+    findings: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        return not (self.duplicates or self.lost or self.over_cap or self.after_opt_out or self.in_doubt_open)
+
+    def figures(self) -> dict[str, int]:
+        """As the last line of a run shows them."""
+        names = (
+            "accepted",
+            "duplicates",
+            "lost",
+            "over_cap",
+            "after_opt_out",
+            "in_doubt_open",
+            "held_for_human",
+        )
+        return {name: getattr(self, name) for name in names}
+
+
+def judge(
+    db: Database, acceptances: Sequence[Acceptance], deeds: Sequence[Deed], *, caps: Mapping[str, Sequence[Cap]], now: datetime,
+    machine: timedelta,
+) -> Verdict:  # fmt: skip
+    """Judge a run. `caps`: per kind (follow, unfollow, dm) and account. `machine`: one real second in business time."""
+    ledger = db.run(judging.ledger)
+    suppressed = db.run(judging.effective_suppressions)
+    overdue = db.run(lambda tx: judging.overdue(tx, now, machine * _OVERDUE_SECONDS))
+    findings: list[str] = []
+    seen = Counter(_effect_of(a) for a in acceptances)
+    return Verdict(
+        accepted=len(acceptances),
+        duplicates=_duplicates(seen, ledger, findings),
+        lost=_lost(seen, _repeated(deeds), ledger, findings) + len(overdue),
+        over_cap=_over_cap(acceptances, caps, findings),
+        after_opt_out=_after_opt_out(acceptances, suppressed, findings),
+        in_doubt_open=sum(row["state"] in ("calling", "in_doubt") for row in ledger),
+        held_for_human=sum(row["state"] == "held" for row in ledger),
+        findings=(
+            *findings,
+            *(
+                f"lead {o['id']} is overdue without a reason: {o['waiting_on']} {o['waiting_detail'] or ''}"
+                for o in overdue
+            ),
+        ),
+    )
+
+
+def _effect_of(acceptance: Acceptance) -> Effect:
+    return (acceptance.account, acceptance.recipient, acceptance.kind, acceptance.body_sha256)
+
+
+def _effect_in_ledger(row: Row) -> Effect:
+    body = row["body"]
+    words = hashlib.sha256(body.encode()).hexdigest() if body is not None else ""
+    return (row["account"], row["recipient"], _KIND[row["kind"]], words)
+
+
+def _duplicates(seen: Counter[Effect], ledger: Iterable[Row], findings: list[str]) -> int:
+    """More effects accepted than executions exist that were ever begun."""
+    begun = Counter(_effect_in_ledger(row) for row in ledger if row["started_at"] is not None)
+    more = {effect: n - begun[effect] for effect, n in seen.items() if n > begun[effect]}
+    findings += [
+        f"accepted {n} more than begun: {effect[2]} by account {effect[0]}" for effect, n in more.items()
+    ]
+    return sum(more.values())
+
+
+def _lost(
+    seen: Counter[Effect], repeated: Counter[tuple[str, str, str]], ledger: Sequence[Row], findings: list[str]
+) -> int:
+    """Accepted without a sent, doubtful or held row; or sent without an acceptance (a state that stood already is one)."""
+    known = Counter(
+        _effect_in_ledger(r) for r in ledger if r["state"] in ("sent", "calling", "in_doubt", "held")
+    )
+    sent = Counter(_effect_in_ledger(r) for r in ledger if r["state"] == "sent")
+    unknown = {e: n - known[e] for e, n in seen.items() if n > known[e]}
+    unseen = {e: n - seen[e] - repeated[e[:3]] for e, n in sent.items() if n > seen[e] + repeated[e[:3]]}
+    findings += [f"accepted and not in the ledger: {e[2]} by account {e[0]} x{n}" for e, n in unknown.items()]
+    findings += [
+        f"in the ledger and never accepted: {e[2]} by account {e[0]} x{n}" for e, n in unseen.items()
+    ]
+    return sum(unknown.values()) + sum(unseen.values())
+
+
+def _repeated(deeds: Iterable[Deed]) -> Counter[tuple[str, str, str]]:
+    """Calls that changed nothing, because what they asked for stood already."""
+    return Counter((d.account, d.person, d.kind) for d in deeds if d.what == "repeated")
+
+
+def _over_cap(
+    acceptances: Iterable[Acceptance], caps: Mapping[str, Sequence[Cap]], findings: list[str]
+) -> int:
+    """Effects that were one too many in a rolling window of the witness's own scaled time."""
+    times: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for acceptance in acceptances:
+        times[acceptance.account, acceptance.kind].append(acceptance.t_scaled)
+    over = 0
+    for (account, kind), instants in times.items():
+        for cap in caps.get(kind, ()):
+            n = _passes(sorted(instants), cap)
+            if n:
+                findings.append(f"account {account}: {n} {kind} over {cap}")
+            over += n
+    return over
+
+
+def _passes(instants: Sequence[datetime], cap: Cap) -> int:
+    """How many came when `limit` others already lay in the window that ends with them."""
+    assert cap.seconds is not None, "the witness is judged on rolling windows"
+    window = timedelta(seconds=cap.seconds)
+    return sum(
+        later - instants[index] < window for index, later in enumerate(instants[cap.limit :])
+    )  # fmt: skip
+
+
+def _after_opt_out(
+    acceptances: Iterable[Acceptance], suppressed: Mapping[str, datetime], findings: list[str]
+) -> int:
+    """Effects that reached somebody after their opt-out had become effective."""
+    late = [a for a in acceptances if a.recipient in suppressed and a.t_scaled > suppressed[a.recipient]]
+    findings += [
+        f"{a.kind} by account {a.account} at {a.t_scaled.isoformat()} after an effective opt-out"
+        for a in late
+    ]
+    return len(late)
+
+
+def reply_latencies_ms(db: Database, acceptances: Sequence[Acceptance], deeds: Iterable[Deed]) -> list[float]:
+    """Real milliseconds from a reply to the action it caused, for actions that nothing deferred; sorted."""
+    bodies = {(a.account, a.recipient, a.body_sha256): a for a in acceptances if a.kind == "dm"}
+    said: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for deed in deeds:
+        if deed.what == "said":
+            said[deed.account, deed.person].append(deed.t_real)
+    found = []
+    for row in db.run(judging.answers):
+        words = hashlib.sha256(row["body"].encode()).hexdigest()
+        answer = bodies.get((row["account"], row["recipient"], words))
+        before = [
+            t for t in said[row["account"], row["recipient"]] if answer is not None and t <= answer.t_real
+        ]
+        if answer is not None and before:
+            found.append((answer.t_real - max(before)).total_seconds() * 1000)
+    return sorted(found)
