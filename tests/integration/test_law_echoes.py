@@ -1,0 +1,182 @@
+"""Own messages and follows seen from the provider's side: they settle their call, or count as made by hand."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from outreach.models.base import Database
+from outreach.providers.base import Accepted, Refused
+from outreach.runtime.claim import Claimed, claim
+from outreach.runtime.prepare import Prepared, prepare
+from outreach.runtime.settle import settle
+from tests.integration.law_support import (
+    DAY,
+    FOLLOW,
+    HOUR,
+    MINUTE,
+    NO_CAPS,
+    WRITE,
+    WRITE_AND_LISTEN,
+    acts,
+    execution,
+    fault,
+    friends,
+    id_of_handle,
+    only_execution,
+    open_house,
+    plan,
+    roomy_account,
+    sql,
+    states,
+)
+from tests.stage import House
+
+pytestmark = pytest.mark.servers
+HELLO = "Hello. Reply STOP and I will not write again."
+
+
+@pytest.fixture
+def house(db: Database, tmp_path: Path) -> House:
+    found = open_house(db, tmp_path)
+    roomy_account(found, caps=NO_CAPS | {"SEND_TWITTER_DM": "2/day", "FOLLOW_ON_TWITTER": "2/day"})
+    for text in (FOLLOW, WRITE, WRITE_AND_LISTEN):
+        found.publish(text)
+    return found
+
+
+def begin(house: House, execution_id: int) -> Claimed:
+    prepared = prepare(house.ctx, execution_id)
+    assert isinstance(prepared, Prepared)
+    claimed = claim(house.ctx, prepared)
+    assert isinstance(claimed, Claimed)
+    return claimed
+
+
+def by_hand(house: House, handle: str, text: str) -> None:
+    """A human writes in the provider's own app."""
+    sent = house.simulator.acts.message(
+        id_of_handle("we"), id_of_handle(handle), text, house.clock.now(), by="hand"
+    )
+    assert not hasattr(sent, "status"), sent
+    house.run()
+
+
+def follow_by_hand(house: House, handle: str) -> None:
+    house.simulator.acts.follow(id_of_handle("we"), id_of_handle(handle), house.clock.now(), by="hand")
+    house.run()
+
+
+def test_an_echo_that_comes_before_the_answer_settles_the_call_and_the_answer_then_does_nothing(
+    house: House,
+) -> None:
+    claimed = begin(house, plan(house, "listen", friends(house, "ann"))[0])
+    by_hand(house, "ann", HELLO)
+    row = execution(house, claimed.execution_id)
+    assert (row["state"], row["provider_ids"]["dm_event_id"]) == ("sent", house.accepted()[0].id)
+    lead = house.lead(row["lead_id"])
+    assert lead["cursor"] == "check"
+    settle(house.ctx, claimed, Accepted({"dm_conversation_id": "1-2"}))
+    assert house.lead(row["lead_id"]) == lead
+    assert house.events(row["lead_id"]).count("ActionSent") == 1
+    assert execution(house, claimed.execution_id)["provider_ids"]["dm_conversation_id"] == "1-2"
+
+
+def test_an_answer_that_is_delayed_behind_its_echo_moves_the_lead_once(house: House) -> None:
+    fault(house, "dm.send", "delay", seconds=5, times=1)
+    (lead,) = house.enroll("listen", friends(house, "ann"))
+    house.pass_time(2 * MINUTE)
+    assert (house.lead(lead)["cursor"], acts(house)) == ("check", [("dm", "ann")])
+    assert len(house.executions()) == 1
+
+
+def test_the_echo_of_a_settled_send_is_explained_by_its_id(house: House) -> None:
+    (lead,) = house.enroll("write", friends(house, "ann"))
+    house.pass_time(5 * MINUTE)
+    assert [row["state"] for row in house.db.read("SELECT state FROM inbound")] == ["digested"]
+    assert states(house) == ["sent"]
+    assert only_execution(house, lead)["lead_id"] == lead
+
+
+def test_an_echo_with_other_words_is_not_the_open_call(house: House) -> None:
+    claimed = begin(house, plan(house, "write", friends(house, "ann"))[0])
+    by_hand(house, "ann", "Something else entirely")
+    assert execution(house, claimed.execution_id)["state"] == "calling"
+    assert [row["state"] for row in house.db.read("SELECT state FROM inbound")] == ["waiting"]
+
+
+def test_the_same_words_said_by_hand_long_before_the_call_do_not_settle_it(house: House) -> None:
+    fault(house, "webhook:dm.sent", "postpone", seconds=3600, times=1)
+    (ann,) = friends(house, "ann")
+    by_hand(house, "ann", HELLO)
+    house.clock.advance(HOUR - MINUTE)
+    sql(house, """UPDATE instance SET policy = '{"touch": {"gap_hours": 0, "limit": 9, "days": 30}}'""")
+    claimed = begin(house, plan(house, "write", [ann])[0])
+    house.clock.advance(MINUTE)
+    house.run()
+    assert len(house.db.read("SELECT id FROM inbound")) == 1
+    assert execution(house, claimed.execution_id)["state"] == "calling"
+    settle(house.ctx, claimed, Refused("cannot_message"))
+    assert execution(house, claimed.execution_id)["state"] == "refused"
+
+
+def test_what_nobody_explains_counts_as_sent_by_hand_after_a_while(house: House) -> None:
+    friends(house, "ann")
+    by_hand(house, "ann", "By hand")
+    wait = house.ctx.call_deadline + house.ctx.settle
+    house.pass_time(wait - timedelta(seconds=1), step=timedelta(seconds=10))
+    assert states(house) == []
+    house.pass_time(MINUTE)
+    (row,) = house.executions()
+    assert (row["state"], row["cause"], row["done_by"]) == ("sent", "by_hand", "by hand")
+    assert row["effect_by"] == house.accepted()[0].t_scaled.replace(microsecond=row["effect_by"].microsecond)
+
+
+def test_sends_by_hand_count_against_the_caps_and_the_touches(house: House) -> None:
+    ann, bob, cid = friends(house, "ann", "bob", "cid")
+    by_hand(house, "ann", "By hand")
+    by_hand(house, "bob", "By hand too")
+    house.pass_time(5 * MINUTE)
+    (lead,) = house.enroll("write", [cid])
+    assert house.lead(lead)["waiting_detail"] == "cap.account"
+    sql(house, """UPDATE account SET caps = '{"SEND_TWITTER_DM": "none"}'""")
+    (again,) = house.enroll("listen", [ann])
+    assert house.lead(again)["waiting_detail"] == "touch.gap"
+    assert bob
+
+
+def test_follows_by_hand_count_too(house: House) -> None:
+    persons = friends(house, "ann", "bob", "cid")
+    follow_by_hand(house, "ann")
+    follow_by_hand(house, "bob")
+    house.pass_time(5 * MINUTE)
+    (lead,) = house.enroll("follow", persons[2:])
+    assert house.lead(lead)["waiting_detail"] == "cap.account"
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_an_echo_that_is_told_several_times_counts_once(house: House, copies: int) -> None:
+    fault(house, "webhook:dm.sent", "duplicate", copies=copies, seconds=1)
+    friends(house, "ann")
+    by_hand(house, "ann", "By hand")
+    house.pass_time(HOUR, step=5 * MINUTE)
+    assert states(house) == ["sent"]
+
+
+def test_an_echo_settles_a_call_that_is_in_doubt(house: House) -> None:
+    fault(house, "dm.send", "hang", accepted=True, times=1)
+    fault(house, "webhook:dm.sent", "postpone", seconds=20, times=1)
+    (lead,) = house.enroll("listen", friends(house, "ann"))
+    assert states(house, lead) == ["in_doubt"]
+    house.clock.advance(timedelta(seconds=20))
+    house.run()
+    assert (states(house, lead), house.lead(lead)["cursor"]) == (["sent"], "check")
+
+
+def test_the_echo_of_a_follow_settles_it_whenever_it_comes(house: House) -> None:
+    fault(house, "follow", "reset", accepted=True, times=1)
+    (lead,) = house.enroll("follow", friends(house, "ann"))
+    house.run()
+    assert (states(house, lead), house.lead(lead)["state"]) == (["sent"], "finished")
+    house.pass_time(DAY, step=DAY / 4)
+    assert (len(house.executions()), acts(house)) == (1, [("follow", "ann")])

@@ -1,0 +1,257 @@
+"""Proven silence: a NOT_* edge fires on evidence alone, and the evidence is fresh when the step is taken."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from outreach.models.base import Database
+from outreach.runtime.control import set_account
+from tests.integration.law_support import (
+    DAY,
+    FOLLOW_THEN_UNFOLLOW,
+    HOUR,
+    MINUTE,
+    WRITE_AND_LISTEN,
+    acts,
+    fault,
+    friends,
+    id_of_handle,
+    mend,
+    open_house,
+    roomy_account,
+    sql,
+)
+from tests.stage import House
+
+pytestmark = pytest.mark.servers
+
+
+def silent_house(db: Database, folder: Path, *, webhooks: bool = False) -> House:
+    """No webhook tells anything unless told otherwise: only polls and look-ups can know."""
+    house = open_house(db, folder, webhooks=webhooks)
+    roomy_account(house)
+    for text in (FOLLOW_THEN_UNFOLLOW, WRITE_AND_LISTEN):
+        house.publish(text)
+    return house
+
+
+def follows_back(house: House, handle: str) -> None:
+    house.simulator.acts.follow_back(house.clock.now(), id_of_handle(handle), id_of_handle("we"))
+
+
+# --- the inbox -----------------------------------------------------------------------------------------------
+
+
+def test_silence_that_is_read_is_acted_on(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("listen", friends(house, "ann"))
+    house.pass_time(3 * DAY - HOUR, step=HOUR)
+    assert len(acts(house)) == 1
+    house.pass_time(2 * HOUR, step=MINUTE * 5)
+    assert (len(acts(house)), house.lead(lead)["state"]) == (2, "finished")
+
+
+def test_an_inbox_that_cannot_be_read_is_not_taken_for_silence(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("listen", friends(house, "ann"))
+    fault(house, "dm.list", "error", status=503)
+    house.pass_time(6 * DAY, step=HOUR)
+    waiting = house.lead(lead)
+    assert house.simulator.faults.report()[0]["struck"] > 0
+    assert (len(acts(house)), waiting["cursor"]) == (1, "check")
+    assert (waiting["waiting_on"], waiting["waiting_detail"]) == ("evidence", "NOT_REPLIED")
+    (mark,) = house.db.read("SELECT failed FROM watermark")
+    assert mark["failed"] == "unreachable"
+    mend(house)
+    house.pass_time(5 * MINUTE)
+    assert len(acts(house)) == 2
+
+
+def test_a_reply_in_an_inbox_that_was_unreadable_is_found_and_no_silence(
+    db: Database, tmp_path: Path
+) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("listen", friends(house, "ann"))
+    fault(house, "dm.list", "error", status=503)
+    house.pass_time(DAY, step=HOUR)
+    house.says("ann", "Yes please, sounds great!")
+    house.pass_time(4 * DAY, step=HOUR)
+    assert len(acts(house)) == 1
+    mend(house)
+    house.pass_time(5 * MINUTE)
+    assert house.accepted()[-1].body is not None
+    assert str(house.accepted()[-1].body).startswith("Thank you!")
+    assert house.lead(lead)["state"] == "finished"
+
+
+def test_a_read_that_lags_does_not_prove_what_it_cannot_have_seen(db: Database, tmp_path: Path) -> None:
+    """The provider shows messages twenty minutes late, and says so; they write just before the deadline."""
+    house = open_house(db, tmp_path, webhooks=False, world={"read_lag_s": 1200.0})
+    house.ctx.providers["twitter"].inbox_lag_seconds = 1200.0
+    roomy_account(house)
+    house.publish(WRITE_AND_LISTEN)
+    (lead,) = house.enroll("listen", friends(house, "ann"))
+    house.pass_time(3 * DAY - 5 * MINUTE, step=5 * MINUTE)
+    house.says("ann", "Yes please, sounds great!")
+    house.pass_time(HOUR, step=MINUTE)
+    bodies = [str(one.body) for one in house.accepted()]
+    assert [body.split()[0] for body in bodies] == ["Hello.", "Thank"]
+    assert house.lead(lead)["state"] == "finished"
+
+
+def test_a_message_that_nobody_has_understood_yet_keeps_the_mark_behind_it(
+    db: Database, tmp_path: Path
+) -> None:
+    house = silent_house(db, tmp_path, webhooks=True)
+    house.enroll("listen", friends(house, "ann"))
+    house.pass_time(DAY, step=HOUR)
+    house.clock.advance(MINUTE)
+    house.deliver = lambda hint: [] if hint.actor == "digest_inbound" else [hint]
+    house.says("ann", "Maybe")
+    house.run()
+    written = house.clock.now()
+    house.pass_time(3 * DAY, step=HOUR)
+    (mark,) = house.db.read("SELECT read_up_to FROM watermark")
+    assert mark["read_up_to"] < written
+    assert len(acts(house)) == 1
+
+
+def test_evidence_covers_every_account_that_has_written(db: Database, tmp_path: Path) -> None:
+    house = open_house(db, tmp_path, webhooks=False, our_accounts=("we", "us"))
+    ours = [roomy_account(house, name) for name in ("we", "us")]
+    house.publish(WRITE_AND_LISTEN)
+    (lead,) = house.enroll("listen", friends(house, "ann"), account_names=["we"])
+    sql(
+        house,
+        "INSERT INTO execution (lead_id, action_id, visit, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause,"
+        " started_at, effect_by, sent_at, created_at)"
+        " SELECT lead_id, action_id, 9, sequence_id, kind, channel, %s, app_id, identity_id, state, cause, started_at, effect_by,"
+        " sent_at, created_at FROM execution WHERE lead_id = %s",
+        ours[1],
+        lead,
+    )
+    fault(house, "dm.list", "error", status=503, account=id_of_handle("us"))
+    house.pass_time(4 * DAY, step=HOUR)
+    assert (len(acts(house)), house.lead(lead)["waiting_on"]) == (1, "evidence")
+    mend(house)
+    house.pass_time(5 * MINUTE)
+    assert len(acts(house)) == 2
+
+
+def test_a_lead_that_was_never_contacted_is_looked_for_in_the_inboxes_it_is_bound_to(
+    db: Database, tmp_path: Path
+) -> None:
+    house = silent_house(db, tmp_path)
+    house.publish(
+        """
+sequence: after-failure
+actions:
+  follow: {do: FOLLOW_ON_TWITTER, next: [{on: FAILED, to: check}, {on: NORMAL_EDGE, to: check}]}
+  check: {do: CHECK_FOR_REPLY, next: [{on: NOT_REPLIED, after: 1d, to: hello}]}
+  hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}"}
+"""
+    )
+    fault(house, "follow", "refuse", problem="blocked", times=1)
+    (lead,) = house.enroll("after-failure", friends(house, "ann"))
+    assert (house.lead(lead)["cursor"], acts(house)) == ("check", [])
+    house.pass_time(DAY + HOUR, step=5 * MINUTE)
+    assert acts(house) == [("dm", "ann")]
+
+
+# --- freshness -----------------------------------------------------------------------------------------------
+
+
+def test_evidence_that_has_grown_old_is_read_again_before_the_step(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("listen", friends(house, "ann"))
+    sql(house, """UPDATE account SET pace = '{"SEND_TWITTER_DM": 600000}'""")
+    house.pass_time(3 * DAY + 10 * MINUTE, step=5 * MINUTE)
+    assert (house.lead(lead)["cursor"], len(acts(house))) == ("again", 1)
+    house.says("ann", "Who is this?")
+    fault(house, "dm.list", "error", status=503)
+    house.pass_time(DAY, step=HOUR)
+    sql(house, """UPDATE account SET pace = '{"SEND_TWITTER_DM": 0}'""")
+    house.pass_time(10 * DAY, step=6 * HOUR)
+    assert (len(acts(house)), house.lead(lead)["waiting_on"]) == (1, "evidence")
+    mend(house)
+    house.pass_time(10 * MINUTE)
+    assert (len(acts(house)), house.lead(lead)["exit_reason"]) == (1, "replied")
+
+
+def test_an_old_look_up_is_made_again_before_the_step(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
+    house.pass_time(2 * DAY - HOUR, step=HOUR)
+    set_account(house.ctx, "we", "a pause", "test")
+    house.pass_time(2 * HOUR, step=5 * MINUTE)
+    assert house.lead(lead)["cursor"] == "unfollow"
+    house.pass_time(6 * HOUR, step=HOUR)
+    set_account(house.ctx, "we", None, "test")
+    looks = looked_up(house)
+    house.pass_time(10 * MINUTE)
+    assert (acts(house), looked_up(house) > looks) == ([("follow", "ann"), ("unfollow", "ann")], True)
+
+
+def looked_up(house: House) -> datetime:
+    at: datetime = house.db.read("SELECT max(checked_at) AS at FROM relationship")[0]["at"]
+    return at
+
+
+# --- relationships -------------------------------------------------------------------------------------------
+
+
+def test_nobody_is_unfollowed_before_a_look_up_after_the_deadline(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
+    fault(house, "users*", "error", status=503)
+    house.pass_time(4 * DAY, step=HOUR)
+    assert (acts(house), house.lead(lead)["waiting_on"]) == ([("follow", "ann")], "evidence")
+    mend(house)
+    deadline = house.executions(lead)[0]["sent_at"] + 2 * DAY
+    house.pass_time(5 * MINUTE)
+    assert acts(house)[-1] == ("unfollow", "ann")
+    assert house.executions(lead)[1]["cause_deadline"] == deadline
+
+
+def test_a_follow_that_only_the_look_up_saw_is_a_follow(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
+    house.pass_time(DAY, step=HOUR)
+    follows_back(house, "ann")
+    house.pass_time(2 * DAY, step=HOUR)
+    assert (acts(house), house.lead(lead)["state"]) == ([("follow", "ann")], "finished")
+    assert [row["kind"] for row in house.db.read("SELECT kind FROM signal")] == ["FOLLOWED_BACK"]
+
+
+def test_who_no_longer_exists_does_not_follow_us(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
+    house.simulator.network.users.pop(id_of_handle("ann"))
+    house.pass_time(3 * DAY, step=HOUR)
+    assert house.lead(lead)["cursor"] == "unfollow"
+
+
+def test_an_edge_about_follows_may_lead_to_another_channel(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    sql(
+        house,
+        "INSERT INTO account (app_id, name, channel, external_id, base_url, access_token, created_at)"
+        " SELECT app_id, 'post', 'email', 'post@example.test', base_url, 'x', created_at FROM account LIMIT 1",
+    )
+    house.publish(
+        """
+sequence: over-to-email
+actions:
+  follow: {do: FOLLOW_ON_TWITTER, next: [{on: FOLLOWED_BACK, to: END}, {on: NOT_FOLLOWED_BACK, after: 1d, to: mail}]}
+  mail: {do: SEND_EMAIL, message: {subject: "Hello", body: "Hello. {{ opt_out }}"}}
+"""
+    )
+    (ann,) = friends(house, "ann")
+    house.db.run(lambda tx: house.identity(tx, ann, "email", "ann@example.test"))
+    (lead,) = house.enroll("over-to-email", [ann])
+    house.pass_time(DAY + HOUR, step=5 * MINUTE)
+    rows = house.executions(lead)
+    assert [row["kind"] for row in rows] == ["FOLLOW_ON_TWITTER", "SEND_EMAIL"]
+    # No basis is on record for the address: the gate came past the evidence to that.
+    assert rows[1]["reason"] == "basis.none"

@@ -1,0 +1,146 @@
+"""The web process: webhooks verified on the raw body and stored once, the opt-out page, health and metrics."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from dramatiq.brokers.stub import StubBroker
+from starlette.testclient import TestClient
+
+from outreach.app import App
+from outreach.models import instance
+from outreach.providers.registry import build_webhooks
+from outreach.simulator import id_of_handle
+from outreach.web.optout import make_token
+from outreach.web.server import create_app
+from tests.stage import SECRET, House, build
+
+pytestmark = pytest.mark.servers
+HOOK = "/webhooks/twitter/sim"
+
+
+@pytest.fixture
+def house(db: Any, tmp_path: Any) -> House:
+    found = build(db, tmp_path, people=[{"handle": "ann", "persona": "silent"}], webhooks=False)
+    found.account()
+    return found
+
+
+@pytest.fixture
+def client(house: House) -> Iterator[TestClient]:
+    ctx = replace(house.ctx, settings=replace(house.ctx.settings, link_secret="links"))
+    app = App(
+        settings=ctx.settings,
+        context=ctx,
+        broker=StubBroker(middleware=[]),
+        instance=house.db.run(instance.read),
+        webhooks=dict(build_webhooks()),
+    )
+    for queue in ("inbound", "engine"):
+        app.broker.declare_queue(queue)
+    with TestClient(create_app(app)) as web:
+        yield web
+
+
+def message(text: str = "hello", message_id: str = "900001") -> bytes:
+    payload = {
+        "direct_message_events": [
+            {
+                "type": "message_create",
+                "id": message_id,
+                "created_timestamp": "1767614400000",
+                "message_create": {
+                    "target": {"recipient_id": id_of_handle("we")},
+                    "sender_id": id_of_handle("ann"),
+                    "message_data": {"text": text},
+                },
+            }
+        ],
+        "users": {},
+    }
+    data = {
+        "event_uuid": "-1",
+        "filter": {"user_id": id_of_handle("we")},
+        "event_type": "dm.received",
+        "tag": "",
+        "payload": payload,
+    }
+    return json.dumps({"data": data}).encode()
+
+
+def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    mac = base64.b64encode(hmac.new(secret.encode(), body, hashlib.sha256).digest()).decode()
+    return {"x-twitter-webhooks-signature": f"sha256={mac}"}
+
+
+def stored(house: House) -> list[dict[str, Any]]:
+    return house.db.read("SELECT kind, text, state, via FROM inbound ORDER BY id")
+
+
+def test_a_push_is_stored_once_however_often_it_comes(client: TestClient, house: House) -> None:
+    body = message()
+    for _ in range(3):
+        assert client.post(HOOK, content=body, headers=signed(body)).status_code == 200
+    assert stored(house) == [{"kind": "message_in", "text": "hello", "state": "stored", "via": "webhook"}]
+
+
+def test_a_push_with_somebody_elses_signature_is_refused_and_not_kept(
+    client: TestClient, house: House
+) -> None:
+    body = message()
+    assert client.post(HOOK, content=body, headers=signed(body, "other")).status_code == 401
+    assert client.post(HOOK, content=body).status_code == 401
+    assert client.post(HOOK, content=body + b" ", headers=signed(body)).status_code == 401
+    assert stored(house) == []
+
+
+def test_a_verified_push_that_nobody_understands_is_kept_in_sight(client: TestClient, house: House) -> None:
+    body = json.dumps({"data": {"event_type": "tea.poured", "event_uuid": "1", "payload": {}}}).encode()
+    assert client.post(HOOK, content=body, headers=signed(body)).status_code == 200
+    assert [row["state"] for row in stored(house)] == ["unreadable"]
+
+
+def test_the_challenge_is_answered_with_the_apps_secret(client: TestClient) -> None:
+    answer = client.get(HOOK, params={"crc_token": "abc"}).json()["response_token"]
+    expected = base64.b64encode(hmac.new(SECRET.encode(), b"abc", hashlib.sha256).digest()).decode()
+    assert answer == f"sha256={expected}"
+    assert client.get("/webhooks/twitter/nobody", params={"crc_token": "abc"}).status_code == 404
+
+
+def test_looking_at_the_opt_out_page_changes_nothing_and_posting_suppresses(
+    client: TestClient, house: House
+) -> None:
+    ann = house.person("ann")
+    url = f"/opt-out/{make_token('links', ann)}"
+    assert "Stop all messages?" in client.get(url).text
+
+    def suppressed() -> Any:
+        return house.db.read(
+            "SELECT suppressed_at IS NOT NULL AS yes, suppression_effective_at IS NOT NULL AS effective FROM person"
+        )[0]
+
+    assert suppressed() == {"yes": False, "effective": False}
+    assert client.post(url).status_code == 200
+    assert suppressed() == {"yes": True, "effective": True}
+    assert client.post(url).status_code == 200, "a second click is as good as the first"
+
+
+def test_a_made_up_opt_out_link_does_nothing(client: TestClient, house: House) -> None:
+    ann = house.person("ann")
+    forged = make_token("other", ann)
+    assert client.get(f"/opt-out/{forged}").status_code == 404
+    assert client.post(f"/opt-out/{forged}").status_code == 404
+    assert house.db.read("SELECT suppressed_at FROM person") == [{"suppressed_at": None}]
+
+
+def test_readiness_wants_a_recent_tick(client: TestClient, house: House) -> None:
+    assert client.get("/healthz").text == "ok"
+    assert client.get("/readyz").status_code == 503
+    house.tick()
+    assert client.get("/readyz").json()["ready"] is True
+    assert "outreach_leads_due 0" in client.get("/metrics").text
