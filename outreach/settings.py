@@ -57,6 +57,8 @@ class Settings:
     worker_threads: int = 6
     pool_size: int = 8
     log_level: str = "INFO"
+    #: for tests: the named point at which a worker dies as by kill -9 (runtime/failpoints.py); None: nowhere
+    failpoint: str | None = None
     json_logs: bool = False
 
     @classmethod
@@ -97,6 +99,7 @@ class Settings:
             worker_threads=int(read.number("OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1)),
             pool_size=int(read.number("OUTREACH_POOL_SIZE", defaults.pool_size, least=1)),
             log_level=(env.get("OUTREACH_LOG_LEVEL") or defaults.log_level).upper(),
+            failpoint=env.get("OUTREACH_FAILPOINT") or None,
             json_logs=read.flag("OUTREACH_JSON_LOGS", production),
         )
 

@@ -10,6 +10,7 @@ from outreach.cli.logs import set_up_logs
 from outreach.cli.session import on_its_clock
 from outreach.engine.suggest import did_you_mean
 from outreach.errors import ConfigurationError, OutreachError
+from outreach.runtime import failpoints
 from outreach.settings import Settings
 
 
@@ -26,6 +27,8 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
 
+    if settings.failpoint:
+        failpoints.arm(settings.failpoint)
     return run_worker(app.broker, queues=queues, threads=count)
 
 
