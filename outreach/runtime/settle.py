@@ -43,10 +43,11 @@ def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
     """The outcome, its event and the next step in one transaction."""
 
     def work(tx: Tx) -> Settled:
-        # Only what stops an account writes its row; everything else settles beside the account's next claims.
-        stops = isinstance(outcome, AccountStopped)
-        lock = executions.lock_for_send if stops else executions.lock_for_settlement
-        locked = lock(tx, claimed.execution_id)
+        # Only what stops an account or its app writes their rows; all else settles beside the account's next claims.
+        if isinstance(outcome, AccountStopped):
+            locked = executions.lock_for_send(tx, claimed.execution_id, ["app"])
+        else:
+            locked = executions.lock_for_settlement(tx, claimed.execution_id)
         assert locked is not None, "a claimed execution is never deleted"
         lead = leads.read(tx, claimed.prepared.lead_id)
         now = max(ctx.clock.at(locked.database_now), claimed.started_at)

@@ -13,6 +13,7 @@ from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
 from outreach.runtime.refresh import refresh
 from outreach.runtime.settle import settle
+from outreach.runtime.tick import tick
 from tests.integration.law_support import (
     DAY,
     FOLLOW,
@@ -104,7 +105,7 @@ def test_the_sweep_does_not_even_look_at_leads_of_a_held_account(house: House) -
     fault(house, "follow", "rate_limit", seconds=3600)
     house.enroll("follow", everybody(house)[:4], account_names=["we"])
     sql(house, "UPDATE lead SET due_at = %s", house.clock.now())
-    house.tick()
+    assert [hint for hint in tick(house.ctx) if hint.actor == "advance_lead"] == []
     house.pass_time(5 * MINUTE)
     tried = house.simulator.faults.report()[0]["seen"]
     assert tried == 1

@@ -1,11 +1,14 @@
 """Stop, pause and merge change the lead at once and never the open execution; one human is one human."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from outreach.errors import UsageError
+from outreach.models import claims, persons
 from outreach.models.base import Database
 from outreach.providers.base import Accepted
 from outreach.runtime.claim import Claimed, NotClaimed, claim
@@ -225,6 +228,50 @@ def test_a_merge_that_races_its_own_sends_loses_nothing(db: Database, tmp_path: 
 
 def merging(house: House, one: int, two: int) -> Callable[[], object]:
     return lambda: merge(house.ctx, two, one, evidence="x", by="test")
+
+
+def test_a_claim_that_waited_for_a_merge_holds_the_person_whom_the_lead_then_belongs_to(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an opt-out of that person would not see the call that is about to begin."""
+    kept, gone = friends(house, "ann", "ann2")
+    (execution_id,) = plan(house, "write", [gone])
+    prepared = prepare(house.ctx, execution_id)
+    assert isinstance(prepared, Prepared)
+    locked, read = threading.Event(), threading.Event()
+    facts = claims.facts
+
+    def resting(*args: Any, **options: Any) -> Any:
+        answer = facts(*args, **options)
+        read.set()
+        threading.Event().wait(0.3)
+        return answer
+
+    monkeypatch.setattr(claims, "facts", resting)
+
+    def merging_slowly() -> object:
+        with house.db.transaction() as tx:
+            persons.lock(tx, gone)
+            locked.set()
+            threading.Event().wait(0.2)
+            tx.execute("UPDATE lead SET person_id = %s", (kept,))
+            tx.execute("UPDATE identity SET person_id = %s", (kept,))
+        return None
+
+    def claiming() -> object:
+        locked.wait()
+        return claim(house.ctx, prepared)
+
+    def objecting() -> object:
+        read.wait()
+        return opt_out(house.ctx, kept, reason="asked", source="operator", evidence={}, actor="test")
+
+    _, claimed, effective = race(merging_slowly, claiming, objecting)
+    assert isinstance(claimed, Claimed)
+    assert effective is False
+    settle(house.ctx, claimed, Accepted({}))
+    effective_at = "SELECT suppression_effective_at AS at FROM person WHERE id = %s"
+    assert house.db.read(effective_at, (kept,))[0]["at"] is not None
 
 
 def test_one_person_cannot_be_merged_with_themselves(house: House) -> None:

@@ -133,7 +133,8 @@ def test_evidence_covers_every_account_that_has_written(db: Database, tmp_path: 
     )
     fault(house, "dm.list", "error", status=503, account=id_of_handle("us"))
     house.pass_time(4 * DAY, step=HOUR)
-    assert (len(acts(house)), house.lead(lead)["waiting_on"]) == (1, "evidence")
+    waiting = house.lead(lead)
+    assert (len(acts(house)), waiting["cursor"], waiting["waiting_on"]) == (1, "check", "evidence")
     mend(house)
     house.pass_time(5 * MINUTE)
     assert len(acts(house)) == 2

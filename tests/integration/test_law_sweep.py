@@ -142,9 +142,8 @@ def test_forged_hints_touch_nothing(db: Database, tmp_path: Path) -> None:
 def test_two_sweeps_at_once_hint_each_lead_once(db: Database, tmp_path: Path) -> None:
     house = open_house(db, tmp_path, HANDLES)
     roomy_account(house)
-    house.publish(FOLLOW)
-    house.deliver = lambda hint: []
-    leads = house.enroll("follow", friends(house, *HANDLES))
+    due_for_follow(house)
+    leads = [row["id"] for row in house.db.read("SELECT id FROM lead")]
     answers = race(*[lambda: tick(house.ctx)] * 4)
     hinted = Counter(hint.id for hints in answers for hint in hints if hint.actor == "advance_lead")
     assert hinted == Counter(leads)
