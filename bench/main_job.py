@@ -68,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--leads", type=int, default=2000)
     parser.add_argument("--json", action="store_true", help="only the last line")
     options = parser.parse_args(words)
-    say = (lambda _text: None) if options.json else print
+    say = (lambda _text: None) if options.json else lambda text: sys.stdout.write(f"{text}\n")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="outreach-bench-")))
         servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
@@ -76,7 +76,7 @@ def main(words: Sequence[str] | None = None) -> int:
         say(f"{options.leads} leads over {world.ACCOUNTS} accounts, {_WORKERS} workers of {_THREADS} threads")
         line = _measure(run)
         clean = _judged(run, say)
-    print(json.dumps(line))
+    sys.stdout.write(json.dumps(line) + "\n")
     return 0 if clean else 1
 
 
@@ -157,7 +157,11 @@ def _subscribe(run: Run) -> None:
         hook_id = client.post("/2/webhooks", json=hook).raise_for_status().json()["data"]["id"]
         for number in range(world.ACCOUNTS):
             for event in ("dm.received", "dm.sent"):
-                wish = {"event_type": event, "filter": {"user_id": world.account_id(number)}, "webhook_id": hook_id}
+                wish = {
+                    "event_type": event,
+                    "filter": {"user_id": world.account_id(number)},
+                    "webhook_id": hook_id,
+                }
                 client.post("/2/activity/subscriptions", json=wish).raise_for_status()
 
 
@@ -204,7 +208,12 @@ def _replies_while_idle(run: Run, names: tuple[str, ...]) -> dict[str, float]:
     rows = _idlers(run)
     with httpx.Client(base_url=run.simulator, trust_env=False) as client:
         for row in rows:
-            said = {"from": row["recipient"], "to": row["account"], "text": "Yes, tell me more!", "kind": "positive"}
+            said = {
+                "from": row["recipient"],
+                "to": row["account"],
+                "text": "Yes, tell me more!",
+                "kind": "positive",
+            }
             client.post("/__sim/say", json=said).raise_for_status()
             if not wait_until(lambda row=row: _ended(run, row["lead_id"]), timeout=10.0, every=0.05):
                 raise SystemExit("an answer was not followed by the next message within 10 s")
@@ -233,11 +242,11 @@ def _ended(run: Run, lead_id: int) -> bool:
 
 def _servers(folder: Path) -> list[int]:
     """The embedded servers' processes: whoever has our folder on its command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and str(folder) in _command_line(entry) and "outreach" not in _module(entry):
-            found.append(int(entry.name))
-    return found
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(folder) in _command_line(entry) and "outreach" not in _module(entry)
+    ]
 
 
 def _command_line(entry: Path) -> str:
@@ -248,7 +257,9 @@ def _command_line(entry: Path) -> str:
 
 
 def _module(entry: Path) -> str:
-    return _command_line(entry).partition("-m ")[2].partition(" ")[0] if "python" in _command_line(entry) else ""
+    return (
+        _command_line(entry).partition("-m ")[2].partition(" ")[0] if "python" in _command_line(entry) else ""
+    )
 
 
 def _judged(run: Run, say: Any) -> bool:

@@ -95,8 +95,7 @@ def on_its_clock(settings: Settings) -> Settings:
 @contextmanager
 def connected(settings: Settings) -> Iterator["Database"]:
     """One connection that answers. Raises OutreachError, saying why it does not."""
-    from outreach.models.base import Database
-    from outreach.models.reports import UNREACHABLE
+    from outreach.models.base import UNREACHABLE, Database
 
     assert settings.database_url is not None
     db = Database(settings.database_url, pool_size=1)

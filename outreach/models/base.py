@@ -5,7 +5,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -29,6 +29,14 @@ _TRY_AGAIN = (
     psycopg2.errors.LockNotAvailable,
 )
 _TRIES = 3
+_BEGIN, _COMMIT, _ROLLBACK, _TOGETHER = b"BEGIN", b"COMMIT", b"ROLLBACK", b";"
+#: What a server that is away, or goes away, raises: on connecting, and on a connection.
+UNREACHABLE = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    peewee.OperationalError,
+    peewee.InterfaceError,
+)
 #: Milliseconds. A statement that waits longer than this for a lock gives up; the sweep comes back to its row.
 _SESSION = "-c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off -c plan_cache_mode=force_generic_plan"
 
@@ -96,21 +104,37 @@ _hot: dict[str, _Prepared] = {}
 _known: "weakref.WeakKeyDictionary[Any, set[str]]" = weakref.WeakKeyDictionary()
 
 
+def fields_of(composite: str, prefix: str, columns: str) -> str:
+    """Select-list items for the fields of a composite column, each under its own name with the prefix."""
+    return ", ".join(f"({composite}).{name} AS {prefix}{name}" for name in columns.replace(",", " ").split())
+
+
+def part_of(row: Row, prefix: str) -> Row:
+    """The columns that carry the prefix, without it."""
+    return {name[len(prefix) :]: value for name, value in row.items() if name.startswith(prefix)}
+
+
 class StartAgain(Exception):
     """What was locked is no longer what was asked for: the transaction is begun again, up to three times."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tx:
-    """An open transaction. Statements are SQL text with %s or %(name)s parameters."""
+    """An open transaction. Statements are SQL text with %s or %(name)s parameters.
 
-    database: PooledPostgresqlDatabase
+    Nothing travels alone that nobody waits for: BEGIN and every `write` go with the next statement, or with COMMIT. Their
+    order is always kept, so what is read later has seen them.
+    """
+
+    _connection: Any
     #: what never changes in this database (graphs, action ids), kept per process
     kept: dict[tuple[str, int], Any]
+    #: statements under way to the server with the next one that is waited for
+    _pending: list[bytes] = field(default_factory=lambda: [_BEGIN])
 
     def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         """All rows, as dicts by column name."""
-        cursor = self._run(sql, params)
+        cursor = self._run(self._text(sql, params))
         if cursor.description is None:
             return []
         names = [column[0] for column in cursor.description]
@@ -134,18 +158,31 @@ class Tx:
         return next(iter(found.values())) if found else None
 
     def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> int:
-        """How many rows were written."""
-        return int(self._run(sql, params).rowcount)
+        """How many rows were written. Where nobody asks for the number, `write` costs no round trip."""
+        return int(self._run(self._text(sql, params)).rowcount)
 
-    def _run(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> Any:
-        if not isinstance(sql, Hot):
-            return self.database.execute_sql(sql, params or None)
-        statement = _hot.get(sql) or _hot.setdefault(sql, _Prepared.of(sql))
-        known = _known.setdefault(self.database.connection(), set())
-        if statement.name not in known:
-            self.script(statement.prepare)
-            known.add(statement.name)
-        return self.database.execute_sql(statement.execute, statement.order(params) or None)
+    def write(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> None:
+        """A write whose result nobody needs. What is wrong with it is raised by the statement that it travels with."""
+        text = self._text(sql, params)  # may send what is pending: before anything is added to it
+        self._pending.append(text)
+
+    def _text(self, sql: str, params: Sequence[Any] | Mapping[str, Any]) -> bytes:
+        """The statement with its parameters, as the server gets it."""
+        if isinstance(sql, Hot):
+            statement = _hot.get(sql) or _hot.setdefault(sql, _Prepared.of(sql))
+            known = _known.setdefault(self._connection, set())
+            if statement.name not in known:
+                self.script(statement.prepare)
+                known.add(statement.name)
+            sql, params = statement.execute, statement.order(params)
+        text: bytes = self._connection.cursor().mogrify(sql, params)
+        return text
+
+    def _run(self, text: bytes) -> Any:
+        cursor = self._connection.cursor()
+        pending, self._pending = self._pending, []
+        cursor.execute(_TOGETHER.join([*pending, text]))
+        return cursor
 
     def database_now(self) -> datetime:
         """The database's time at this statement: ask it after the last lock, then map it by the Clock."""
@@ -154,7 +191,7 @@ class Tx:
 
     def script(self, sql: str) -> None:
         """Several statements without parameters; a literal % stands for itself."""
-        self.database.cursor().execute(sql)
+        self._run(sql.encode())
 
     def insert_many(
         self, sql: str, rows: Sequence[Sequence[Any]], *, returning: bool = False, page: int = 1000
@@ -164,7 +201,8 @@ class Tx:
             return []
         from psycopg2.extras import execute_values
 
-        cursor = self.database.cursor()
+        self._flush()
+        cursor = self._connection.cursor()
         found = execute_values(cursor, sql, rows, page_size=page, fetch=returning)
         if not returning:
             return []
@@ -173,7 +211,31 @@ class Tx:
 
     def copy_in(self, sql: str, lines: Any) -> None:
         """`COPY ... FROM STDIN` out of a file-like object."""
-        self.database.cursor().copy_expert(sql, lines)
+        self._flush()
+        self._connection.cursor().copy_expert(sql, lines)
+
+    def _flush(self) -> None:
+        if self._pending:
+            last = self._pending.pop()
+            self._run(last)
+
+    def commit(self) -> None:
+        """End it, with the writes that still wait. Of the house: `Database.transaction` calls it."""
+        if self._pending[:1] == [_BEGIN] and len(self._pending) == 1:
+            return
+        ended = self._run(_COMMIT).statusmessage
+        if ended != "COMMIT":
+            raise psycopg2.errors.InFailedSqlTransaction(f"the transaction had failed before: {ended}")
+
+    def roll_back(self) -> None:
+        """Undo it. A connection that cannot even do that is closed, which does the same."""
+        begun, self._pending = self._pending[:1] != [_BEGIN], []
+        if not begun or self._connection.closed:
+            return
+        try:
+            self._run(_ROLLBACK)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            self._connection.close()
 
 
 class Database:
@@ -211,21 +273,27 @@ class Database:
             )
         self._local.open = True
         try:
-            with self._connection(), self._pool.atomic():
-                yield Tx(self._pool, self._kept)
+            with self._connection() as connection:
+                tx = Tx(connection, self._kept)
+                try:
+                    yield tx
+                    tx.commit()
+                except BaseException:
+                    tx.roll_back()
+                    raise
         finally:
             self._local.open = False
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[None]:
+    def _connection(self) -> Iterator[Any]:
         if not self._keep_connections:
             with self._pool.connection_context():
-                yield
+                yield self._pool.connection()
             return
         self._pool.connect(reuse_if_open=True)
         try:
-            yield
-        except (peewee.OperationalError, peewee.InterfaceError):
+            yield self._pool.connection()
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
             # It may be broken (a failover, a restart): the pool looks at it before anybody gets it again.
             self._pool.close()
             raise
@@ -239,8 +307,8 @@ class Database:
             except StartAgain as moved:
                 if attempt == _TRIES:
                     raise ConflictError(str(moved) or None) from moved
-            except peewee.DatabaseError as error:
-                if attempt == _TRIES or not isinstance(error.__cause__ or error.__context__, _TRY_AGAIN):
+            except _TRY_AGAIN:
+                if attempt == _TRIES:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -163,7 +163,7 @@ def facts(
 
 def stamp_account(tx: Tx, account_id: int, now: datetime) -> None:
     """Stamps of an account never run backwards."""
-    tx.execute("UPDATE account SET last_stamp = greatest(last_stamp, %s) WHERE id = %s", (now, account_id))
+    tx.write("UPDATE account SET last_stamp = greatest(last_stamp, %s) WHERE id = %s", (now, account_id))
 
 
 _SCOPE_COLUMN = {"account": "account_id", "app": "app_id", "sequence": "sequence_id"}

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from outreach.engine.events import EventKind
-from outreach.models.base import Row, Tx, to_json
+from outreach.models.base import Hot, Row, Tx, to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,28 +25,19 @@ class Event:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
-_INSERT = """
-INSERT INTO event (at, kind, lead_id, lead_seq, person_id, sequence_id, account_id, execution_id, actor, payload) VALUES %s"""
+_INSERT = Hot("""
+INSERT INTO event (at, kind, lead_id, lead_seq, person_id, sequence_id, account_id, execution_id, actor, payload)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""")
 
 
 def append(tx: Tx, events: Sequence[Event]) -> None:
-    """Write the events in their order, in one statement."""
-    rows = [
-        (
-            e.at,
-            e.kind.value,
-            e.lead_id,
-            e.lead_seq,
-            e.person_id,
-            e.sequence_id,
-            e.account_id,
-            e.execution_id,
-            e.actor,
-            to_json(e.payload),
-        )
-        for e in events
-    ]
-    tx.insert_many(_INSERT, rows)
+    """Write the events in their order."""
+    for e in events:
+        payload = to_json(e.payload)
+        tx.write(
+            _INSERT,
+            (e.at, e.kind.value, e.lead_id, e.lead_seq, e.person_id, e.sequence_id, e.account_id, e.execution_id, e.actor, payload),
+        )  # fmt: skip
 
 
 def tail(

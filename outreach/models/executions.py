@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from outreach.engine.kinds import ExecutionState
-from outreach.models.base import SENDS_LOCK, Hot, Row, StartAgain, Tx, to_json
+from outreach.models import leads
+from outreach.models.base import SENDS_LOCK, Hot, Row, StartAgain, Tx, fields_of, part_of, to_json
+from outreach.models.leads import Lead
 
 S = ExecutionState
 
@@ -50,8 +52,11 @@ id, lead_id, action_id, sequence_id, kind, channel, account_id, app_id, identity
 started_at, call_deadline, effect_by, sent_at, body_hash, read_backs, reason, verdict"""
 
 _READ = Hot(f"SELECT {_COLUMNS} FROM execution WHERE id = %s")
-_LOCK_SETTLEMENT = Hot("SELECT database_now, person_id, moved FROM lock_settlement(%s)")
-_LOCK = Hot("SELECT database_now, person_id, moved FROM lock_send(%s, %s)")
+_LOCKED = (
+    f"database_now, person_id, moved, {leads.LOCKED}, {fields_of('the_execution', 'execution_', _COLUMNS)}"
+)
+_LOCK_SETTLEMENT = Hot(f"SELECT {_LOCKED}, NULL AS next_fence FROM lock_settlement(%s)")
+_LOCK = Hot(f"SELECT {_LOCKED}, next_fence FROM lock_send(%s, %s)")
 
 
 def read(tx: Tx, execution_id: int) -> Execution | None:
@@ -66,16 +71,19 @@ def _execution(row: Row) -> Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedSend:
-    """T1's or T2's locks are held: the database's time, and the row."""
+    """T1's or T2's locks are held: the database's time, and the rows under them."""
 
     database_now: datetime
     person_id: int
     execution: Execution
+    lead: Lead
+    #: T1's: what a claim is fenced with
+    next_fence: int | None
 
 
 def share_sends(tx: Tx) -> None:
     """The lock `sends`, shared: statement one of everything that opens or settles executions."""
-    tx.execute("SELECT pg_advisory_xact_lock_shared(%s)", (SENDS_LOCK,))
+    tx.write("SELECT pg_advisory_xact_lock_shared(%s)", (SENDS_LOCK,))
 
 
 def lock_for_send(tx: Tx, execution_id: int, scopes: Sequence[str] = ()) -> LockedSend | None:
@@ -83,44 +91,68 @@ def lock_for_send(tx: Tx, execution_id: int, scopes: Sequence[str] = ()) -> Lock
 
     `scopes`: for T1, the scopes beyond the account whose caps are about to be counted ("app", or a name of its own).
     """
-    return _locked(tx, tx.row(_LOCK, (execution_id, list(scopes))), execution_id)
+    return _locked(tx.row(_LOCK, (execution_id, list(scopes))), execution_id)
 
 
 def lock_for_settlement(tx: Tx, execution_id: int) -> LockedSend | None:
     """`sends` shared, then person, lead, execution: whoever settles needs neither app nor account. Raises StartAgain."""
-    return _locked(tx, tx.row(_LOCK_SETTLEMENT, (execution_id,)), execution_id)
+    return _locked(tx.row(_LOCK_SETTLEMENT, (execution_id,)), execution_id)
 
 
-def _locked(tx: Tx, locked: Row | None, execution_id: int) -> LockedSend | None:
+def _locked(locked: Row | None, execution_id: int) -> LockedSend | None:
     if locked is None:
         return None
     if locked["moved"]:
         raise StartAgain(f"execution {execution_id}: the lead changed its person")
-    execution = read(tx, execution_id)
-    assert execution is not None
-    return LockedSend(database_now=locked["database_now"], person_id=locked["person_id"], execution=execution)
-
-
-def open_of_lead(tx: Tx, lead_id: int) -> Execution | None:
-    """The lead's one open execution, locked. The caller holds person and lead."""
-    row = tx.row(
-        f"SELECT {_COLUMNS} FROM execution WHERE lead_id = %s AND state IN ('calling', 'in_doubt', 'held') FOR NO KEY UPDATE",
-        (lead_id,),
+    return LockedSend(
+        database_now=locked["database_now"],
+        person_id=locked["person_id"],
+        execution=_execution(part_of(locked, "execution_")),
+        lead=leads.locked(locked),
+        next_fence=locked["next_fence"],
     )
-    return _execution(row) if row else None
+
+
+_LOCK_LEAD = Hot(
+    f"SELECT database_now, moved, {leads.LOCKED}, {fields_of('open_execution', 'execution_', _COLUMNS)} FROM lock_lead(%s)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedLead:
+    """Person and lead are locked: the database's time, the lead, and its one open execution."""
+
+    database_now: datetime
+    lead: Lead
+    open: Execution | None
+
+
+def lock_lead(tx: Tx, lead_id: int) -> LockedLead | None:
+    """Lock person, then lead. None: there is no such lead. Raises StartAgain."""
+    row = tx.row(_LOCK_LEAD, (lead_id,))
+    if row is None:
+        return None
+    if row["moved"]:
+        raise StartAgain(f"lead {lead_id} changed its person")
+    execution = part_of(row, "execution_")
+    return LockedLead(
+        database_now=row["database_now"],
+        lead=leads.locked(row),
+        open=None if execution["id"] is None else _execution(execution),
+    )
+
+
+_PLAN = Hot("""
+INSERT INTO execution (lead_id, action_id, visit, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause,
+                       cause_deadline, variant, created_at)
+VALUES (%(lead_id)s, %(action_id)s, %(visit)s, %(sequence_id)s, %(kind)s, %(channel)s, %(account_id)s, %(app_id)s,
+        %(identity_id)s, 'planned', %(cause)s, %(cause_deadline)s, %(variant)s, %(now)s)
+ON CONFLICT (lead_id, action_id, visit) DO NOTHING RETURNING id""")
 
 
 def plan(tx: Tx, values: Mapping[str, Any]) -> int:
     """The planned row of (lead, action, visit): a new one, or the one that stands there."""
-    inserted = tx.row(
-        """
-        INSERT INTO execution (lead_id, action_id, visit, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause,
-                               cause_deadline, variant, created_at)
-        VALUES (%(lead_id)s, %(action_id)s, %(visit)s, %(sequence_id)s, %(kind)s, %(channel)s, %(account_id)s, %(app_id)s,
-                %(identity_id)s, 'planned', %(cause)s, %(cause_deadline)s, %(variant)s, %(now)s)
-        ON CONFLICT (lead_id, action_id, visit) DO NOTHING RETURNING id""",
-        values,
-    )
+    inserted = tx.row(_PLAN, values)
     if inserted:
         return int(inserted["id"])
     return int(
@@ -131,17 +163,23 @@ def plan(tx: Tx, values: Mapping[str, Any]) -> int:
     )
 
 
-def begin_call(tx: Tx, execution_id: int, values: Mapping[str, Any]) -> int:
-    """planned -> calling; the fence. `values`: now, deadline, epoch, body_hash, touch, verdict."""
-    row = tx.one(
-        """
-        UPDATE execution SET state = 'calling', fence = nextval('fence'), started_at = %(now)s, call_deadline = %(deadline)s,
-               effect_by = %(deadline)s, attempts = attempts + 1, epoch = %(epoch)s, body_hash = %(body_hash)s, touch = %(touch)s,
-               verdict = %(verdict)s, reason = NULL, read_backs = 0
-         WHERE id = %(id)s AND state = 'planned' RETURNING fence""",
-        {**values, "id": execution_id, "verdict": to_json(values["verdict"])},
-    )
-    return int(row["fence"])
+_BEGIN_CALL = Hot("""
+UPDATE execution SET state = 'calling', fence = %(fence)s, started_at = %(now)s, call_deadline = %(deadline)s,
+       effect_by = %(deadline)s, attempts = attempts + 1, epoch = %(epoch)s, body_hash = %(body_hash)s, touch = %(touch)s,
+       verdict = %(verdict)s, reason = NULL, read_backs = 0
+ WHERE id = %(id)s""")
+
+
+def begin_call(tx: Tx, execution_id: int, values: Mapping[str, Any]) -> None:
+    """planned -> calling; the caller has seen it planned under its lock. `values`: fence, now, deadline, epoch, body_hash, touch, verdict."""
+    tx.write(_BEGIN_CALL, {**values, "id": execution_id, "verdict": to_json(values["verdict"])})
+
+
+_SETTLE_SENT = Hot("""
+UPDATE execution SET state = 'sent', sent_at = %(sent_at)s, effect_by = greatest(%(effect_by)s, started_at), settled_at = %(now)s,
+       provider_ids = provider_ids || %(ids)s::jsonb, reason = NULL, started_at = coalesce(started_at, %(sent_at)s),
+       done_by = coalesce(%(done_by)s, done_by), observed = coalesce(%(observed)s, observed)
+ WHERE id = %(id)s""")
 
 
 def settle_sent(
@@ -156,12 +194,8 @@ def settle_sent(
     observed: bool | None = None,
 ) -> None:
     """Any open state (or a claimed task's plan) -> sent. A later answer may add ids, never change the instant of effect."""
-    tx.execute(
-        """
-        UPDATE execution SET state = 'sent', sent_at = %(sent_at)s, effect_by = greatest(%(effect_by)s, started_at), settled_at = %(now)s,
-               provider_ids = provider_ids || %(ids)s, reason = NULL, started_at = coalesce(started_at, %(sent_at)s),
-               done_by = coalesce(%(done_by)s, done_by), observed = coalesce(%(observed)s, observed)
-         WHERE id = %(id)s""",
+    tx.write(
+        _SETTLE_SENT,
         {
             "id": execution_id, "sent_at": sent_at, "effect_by": effect_by, "now": now, "ids": to_json(dict(ids)), "done_by": done_by,
             "observed": observed,
@@ -171,7 +205,7 @@ def settle_sent(
 
 def add_ids(tx: Tx, execution_id: int, ids: Mapping[str, str]) -> None:
     """What the provider calls it."""
-    tx.execute(
+    tx.write(
         "UPDATE execution SET provider_ids = provider_ids || %s WHERE id = %s",
         (to_json(dict(ids)), execution_id),
     )
@@ -179,7 +213,7 @@ def add_ids(tx: Tx, execution_id: int, ids: Mapping[str, str]) -> None:
 
 def settle_not(tx: Tx, execution_id: int, state: ExecutionState, reason: str, now: datetime) -> None:
     """-> refused, blocked, skipped, cancelled or absent: surely no effect, so it counts for nothing."""
-    tx.execute(
+    tx.write(
         "UPDATE execution SET state = %s, reason = %s, effect_by = NULL, settled_at = %s WHERE id = %s",
         (state.value, reason, now, execution_id),
     )
@@ -187,7 +221,7 @@ def settle_not(tx: Tx, execution_id: int, state: ExecutionState, reason: str, no
 
 def back_to_planned(tx: Tx, execution_id: int, *, tried: bool = True) -> None:
     """calling or absent -> planned: surely no effect; the next attempt passes T1 again. `tried`: it counts as an attempt."""
-    tx.execute(
+    tx.write(
         "UPDATE execution SET state = 'planned', fence = NULL, call_deadline = NULL, effect_by = NULL, touch = false,"
         " attempts = attempts - %s WHERE id = %s",
         (0 if tried else 1, execution_id),
@@ -196,29 +230,29 @@ def back_to_planned(tx: Tx, execution_id: int, *, tried: bool = True) -> None:
 
 def doubt(tx: Tx, execution_id: int) -> None:
     """calling -> in_doubt. It counts as used, at the latest at its deadline."""
-    tx.execute("UPDATE execution SET state = 'in_doubt' WHERE id = %s", (execution_id,))
+    tx.write("UPDATE execution SET state = 'in_doubt' WHERE id = %s", (execution_id,))
 
 
 def hold(tx: Tx, execution_id: int, reason: str) -> None:
     """in_doubt -> held, for a human. It goes on counting as used."""
-    tx.execute("UPDATE execution SET state = 'held', reason = %s WHERE id = %s", (reason, execution_id))
+    tx.write("UPDATE execution SET state = 'held', reason = %s WHERE id = %s", (reason, execution_id))
 
 
 def note_read_back(tx: Tx, execution_id: int) -> None:
     """One more look that found nothing."""
-    tx.execute("UPDATE execution SET read_backs = read_backs + 1 WHERE id = %s", (execution_id,))
+    tx.write("UPDATE execution SET read_backs = read_backs + 1 WHERE id = %s", (execution_id,))
 
 
 def note_verdict(tx: Tx, execution_id: int, verdict: Mapping[str, Any]) -> None:
     """The gate's last word."""
-    tx.execute("UPDATE execution SET verdict = %s WHERE id = %s", (to_json(verdict), execution_id))
+    tx.write("UPDATE execution SET verdict = %s WHERE id = %s", (to_json(verdict), execution_id))
 
 
 def reserve_for_human(
     tx: Tx, execution_id: int, *, now: datetime, deadline: datetime, touch: bool, body_hash: str | None
 ) -> None:
     """A claimed task: it stays planned, and counts as used until the human says otherwise."""
-    tx.execute(
+    tx.write(
         "UPDATE execution SET started_at = %s, effect_by = %s, touch = %s, body_hash = %s WHERE id = %s",
         (now, deadline, touch, body_hash, execution_id),
     )
@@ -237,13 +271,14 @@ def insert_by_hand(tx: Tx, values: Mapping[str, Any]) -> int:
     return int(row["id"])
 
 
+_WRITE_BODY = Hot("""
+INSERT INTO message_body (execution_id, subject, body, written_at) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (execution_id) DO UPDATE SET subject = excluded.subject, body = excluded.body, written_at = excluded.written_at""")
+
+
 def write_body(tx: Tx, execution_id: int, subject: str | None, body: str, now: datetime) -> None:
     """What is about to be said; erasable, apart from the ledger."""
-    tx.execute(
-        "INSERT INTO message_body (execution_id, subject, body, written_at) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT (execution_id) DO UPDATE SET subject = excluded.subject, body = excluded.body, written_at = excluded.written_at",
-        (execution_id, subject, body, now),
-    )
+    tx.write(_WRITE_BODY, (execution_id, subject, body, now))
 
 
 def cancel_planned(tx: Tx, lead_id: int, reason: str, now: datetime) -> list[int]:

@@ -62,7 +62,7 @@ def digested(
     state: str = "digested",
 ) -> None:
     """Understood (or unmatched: kept in sight)."""
-    tx.execute(
+    tx.write(
         "UPDATE inbound SET state = %s, digested_at = %s, person_id = %s, class = %s, digest_after = NULL WHERE id = %s",
         (state, now, person_id, reply_class, inbound_id),
     )
@@ -70,7 +70,7 @@ def digested(
 
 def wait(tx: Tx, inbound_id: int, until: datetime) -> None:
     """An echo that nothing open explains yet."""
-    tx.execute("UPDATE inbound SET state = 'waiting', digest_after = %s WHERE id = %s", (until, inbound_id))
+    tx.write("UPDATE inbound SET state = 'waiting', digest_after = %s WHERE id = %s", (until, inbound_id))
 
 
 def identity_of(tx: Tx, kind: str, value: str) -> Row | None:

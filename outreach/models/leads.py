@@ -9,9 +9,7 @@ from outreach.engine.decisions import Want
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph, Node
 from outreach.engine.kinds import (
-    CHANNEL_OF,
     NEGATIVE_TRIGGERS,
-    ActionKind,
     Channel,
     ExecutionState,
     ReplyClass,
@@ -21,11 +19,12 @@ from outreach.engine.kinds import (
 )
 from outreach.engine.state import ExecutionView, LeadView, SignalView
 from outreach.models import events, sequences
-from outreach.models.base import Hot, Row, StartAgain, Tx, to_json
+from outreach.models.base import Hot, Row, Tx, fields_of, part_of, to_json
 
 #: What a lead that waits for evidence is filed under, in place of an action kind: one poll serves all of an account.
 WANTS = {Want.INBOX: "CHECK_FOR_REPLY", Want.RELATIONSHIP: "LOOK_UP"}
 RESOLVE = "RESOLVE"
+_CAUSES = frozenset(kind.value for kind in TriggerKind)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,19 +106,22 @@ class Lead:
 
     def write(self, tx: Tx) -> None:
         """Store the lead and its new events."""
-        tx.execute(_WRITE, _columns(self))
+        tx.write(_WRITE, _columns(self))
         events.append(tx, self._log)
         self._log = []
 
 
 _COLUMNS = """
-l.id, l.person_id, l.sequence_id, l.version_id, l.state, l.cursor, l.visits, l.entered_at, l.due_at, l.waiting_on, l.waiting_detail,
-l.account_id, l.next_kind, l.epoch, l.event_seq, l.attempts, l.paused_at, l.pause_reason, l.exit_reason, l.ended_at,
-p.paused_at IS NOT NULL AS person_paused, p.suppressed_at IS NOT NULL AS suppressed,
-p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS draining"""
+id, person_id, sequence_id, version_id, state, cursor, visits, entered_at, due_at, waiting_on, waiting_detail, account_id, next_kind, epoch,
+event_seq, attempts, paused_at, pause_reason, exit_reason, ended_at"""
+_FLAGS = ("person_paused", "suppressed", "draining")
 
-_READ = Hot(f"SELECT {_COLUMNS} FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = %s")
-_LOCK = Hot("SELECT database_now, moved FROM lock_lead(%s)")
+#: What a locking function says of the lead, as `locked` wants it.
+LOCKED = f"{fields_of('the_lead', 'lead_', _COLUMNS)}, {', '.join(_FLAGS)}"
+_READ = Hot(f"""
+SELECT {fields_of("l", "", _COLUMNS)}, p.paused_at IS NOT NULL AS person_paused, p.suppressed_at IS NOT NULL AS suppressed,
+       p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS draining
+  FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = %s""")
 
 _WRITE = Hot("""
 UPDATE lead SET state = %(state)s, cursor = %(cursor)s, visits = %(visits)s, entered_at = %(entered_at)s, due_at = %(due_at)s,
@@ -137,14 +139,9 @@ def _columns(lead: Lead) -> dict[str, Any]:
     return {name: getattr(lead, name) for name in names.split()} | {"visits": to_json(dict(lead.visits))}
 
 
-def lock(tx: Tx, lead_id: int) -> tuple[datetime, Lead] | None:
-    """Lock person, then lead; the database's time and the lead, or None when there is none. Raises StartAgain."""
-    locked = tx.row(_LOCK, (lead_id,))
-    if locked is None:
-        return None
-    if locked["moved"]:
-        raise StartAgain(f"lead {lead_id} changed its person")
-    return locked["database_now"], read(tx, lead_id)
+def locked(row: Row) -> Lead:
+    """The lead that a locking function returned."""
+    return Lead(**part_of(row, "lead_"), **{name: row[name] for name in _FLAGS})
 
 
 def read(tx: Tx, lead_id: int) -> Lead:
@@ -163,38 +160,84 @@ def of_person(tx: Tx, person_id: int) -> list[int]:
 
 _VIEW = Hot("""
 SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline,
-       (SELECT array_agg(b.channel) FROM lead_binding b JOIN identity i ON i.id = b.identity_id
-         WHERE b.lead_id = %(lead)s AND i.status NOT IN ('not_found', 'shared')) AS channels,
+       b.channels, b.accounts, b.apps, b.identities, b.identity_kinds, b.usable,
+       g.ids AS signal_ids, g.kinds AS signal_kinds, g.ats AS signal_ats, g.classes AS signal_classes,
        (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
           FROM listening_accounts(%(lead)s) a
           LEFT JOIN watermark w ON w.account_id = a.account_id AND w.stream = 'inbox') AS read_up_to,
        (SELECT r.checked_at FROM lead_binding b JOIN relationship r ON r.account_id = b.account_id AND r.identity_id = b.identity_id
          WHERE b.lead_id = %(lead)s AND b.channel = %(channel)s) AS looked_up_at
   FROM (SELECT 1) one
-  LEFT JOIN execution e ON e.lead_id = %(lead)s AND e.action_id = %(action)s AND e.visit = %(visit)s""")
-_SIGNALS = Hot(
-    "SELECT id, kind, at, class FROM signal WHERE lead_id = %s AND used_at IS NULL ORDER BY at, id"
-)
+  LEFT JOIN execution e ON e.lead_id = %(lead)s AND e.action_id = %(action)s AND e.visit = %(visit)s
+  CROSS JOIN LATERAL (
+       SELECT array_agg(k.channel) AS channels, array_agg(k.account_id) AS accounts, array_agg(a.app_id) AS apps,
+              array_agg(k.identity_id) AS identities, array_agg(i.kind) AS identity_kinds,
+              array_agg(i.status NOT IN ('not_found', 'shared')) AS usable
+         FROM lead_binding k JOIN identity i ON i.id = k.identity_id JOIN account a ON a.id = k.account_id WHERE k.lead_id = %(lead)s) b
+  CROSS JOIN LATERAL (
+       SELECT array_agg(s.id ORDER BY s.at, s.id) AS ids, array_agg(s.kind ORDER BY s.at, s.id) AS kinds,
+              array_agg(s.at ORDER BY s.at, s.id) AS ats, array_agg(s.class ORDER BY s.at, s.id) AS classes
+         FROM signal s WHERE s.lead_id = %(lead)s AND s.used_at IS NULL) g""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """The lead's sticky account and identity on a channel."""
+
+    account_id: int
+    app_id: int
+    identity_id: int
+    identity_kind: str
+    #: the identity can be contacted, as far as we know
+    usable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A lead's view, and the execution it came from."""
+    """A lead's view, the execution it came from, and what the lead is bound to."""
 
     view: LeadView
     execution_id: int | None
     call_deadline: datetime | None
+    bindings: Mapping[Channel, Binding]
 
 
 def view(tx: Tx, lead: Lead, graph: Graph) -> Seen:
-    """What decide() may know of the lead, read in two statements."""
+    """What decide() may know of the lead, read in one statement."""
     action = sequences.action_ids(tx, lead.version_id)[lead.cursor]
     visit = lead.visits.get(lead.cursor, 1)
     channel = _asked_channel(graph.node(lead.cursor))
     row = tx.one(_VIEW, {"lead": lead.id, "action": action, "visit": visit, "channel": channel})
-    signals = tx.rows(_SIGNALS, (lead.id,))
+    bindings = _bindings(row)
     return Seen(
-        view=_view(lead, row, signals), execution_id=row["execution_id"], call_deadline=row["call_deadline"]
+        view=_view(lead, row, bindings),
+        execution_id=row["execution_id"],
+        call_deadline=row["call_deadline"],
+        bindings=bindings,
+    )
+
+
+def _bindings(row: Row) -> dict[Channel, Binding]:
+    if row["channels"] is None:
+        return {}
+    columns = (
+        row[name] for name in ("channels", "accounts", "apps", "identities", "identity_kinds", "usable")
+    )
+    return {
+        Channel(channel): Binding(
+            account_id=account, app_id=app, identity_id=identity, identity_kind=kind, usable=usable
+        )
+        for channel, account, app, identity, kind, usable in zip(*columns, strict=True)
+    }
+
+
+def _signals(row: Row) -> tuple[SignalView, ...]:
+    if row["signal_ids"] is None:
+        return ()
+    columns = (row[name] for name in ("signal_ids", "signal_kinds", "signal_ats", "signal_classes"))
+    return tuple(
+        SignalView(id=id_, kind=SignalKind(kind), at=at, reply_class=ReplyClass(said) if said else None)
+        for id_, kind, at, said in zip(*columns, strict=True)
     )
 
 
@@ -211,38 +254,29 @@ def relationship_channel(trigger: str | None) -> str:
     return (Channel.LINKEDIN if asks_linkedin else Channel.TWITTER).value
 
 
-def _view(lead: Lead, row: Row, signals: Sequence[Row]) -> LeadView:
+def _view(lead: Lead, row: Row, bindings: Mapping[Channel, Binding]) -> LeadView:
     execution = None
     if row["execution_id"] is not None:
         execution = ExecutionView(
             state=ExecutionState(row["state"]), sent_at=row["sent_at"], reason=row["reason"]
         )
-    causes = {kind.value for kind in TriggerKind}
     return LeadView(
         cursor=lead.cursor,
         entered_at=lead.entered_at,
         visits=lead.visits,
         execution=execution,
-        signals=tuple(
-            SignalView(
-                id=s["id"],
-                kind=SignalKind(s["kind"]),
-                at=s["at"],
-                reply_class=ReplyClass(s["class"]) if s["class"] else None,
-            )
-            for s in signals
-        ),
+        signals=_signals(row),
         read_up_to=row["read_up_to"],
         looked_up_at=row["looked_up_at"],
-        entered_by=TriggerKind(row["cause"]) if row["cause"] in causes else None,
-        channels=frozenset(Channel(c) for c in row["channels"] or ()),
+        entered_by=TriggerKind(row["cause"]) if row["cause"] in _CAUSES else None,
+        channels=frozenset(channel for channel, bound in bindings.items() if bound.usable),
     )
 
 
 def use_signals(tx: Tx, signal_ids: Sequence[int], now: datetime) -> None:
     """An edge was taken on them."""
     if signal_ids:
-        tx.execute("UPDATE signal SET used_at = %s WHERE id = ANY(%s)", (now, list(signal_ids)))
+        tx.write("UPDATE signal SET used_at = %s WHERE id = ANY(%s)", (now, list(signal_ids)))
 
 
 def add_signal(
@@ -263,17 +297,6 @@ def add_signal(
             " ON CONFLICT (lead_id, kind, content_id) DO NOTHING",
             (lead_id, kind.value, content_id, reply_class, inbound_id, at, now),
         )
-    )
-
-
-def binding(tx: Tx, lead_id: int, kind: ActionKind) -> Row | None:
-    """The lead's sticky account and identity for the kind's channel."""
-    return tx.row(
-        """
-        SELECT b.account_id, a.app_id, b.identity_id, i.kind AS identity_kind, i.value, i.status
-          FROM lead_binding b JOIN identity i ON i.id = b.identity_id JOIN account a ON a.id = b.account_id
-         WHERE b.lead_id = %s AND b.channel = %s""",
-        (lead_id, CHANNEL_OF[kind].value),
     )
 
 

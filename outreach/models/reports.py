@@ -4,13 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import peewee
-
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx
-
-#: What a database that does not answer, or not any more, raises.
-UNREACHABLE = (peewee.OperationalError, peewee.InterfaceError)
 
 # --- leads -------------------------------------------------------------------------------------------------------
 

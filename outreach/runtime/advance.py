@@ -5,8 +5,9 @@ from datetime import datetime
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState
-from outreach.models import executions, leads
+from outreach.models import executions
 from outreach.models.base import Tx
+from outreach.models.executions import Execution
 from outreach.models.leads import Lead
 from outreach.runtime import hints
 from outreach.runtime.context import Context
@@ -19,22 +20,20 @@ def advance(ctx: Context, lead_id: int) -> Hints:
     """Look at a lead; what to look at next."""
 
     def work(tx: Tx) -> Hints:
-        locked = leads.lock(tx, lead_id)
+        locked = executions.lock_lead(tx, lead_id)
         if locked is None:
             return []
-        database_now, lead = locked
-        now = ctx.clock.at(database_now)
+        lead, now = locked.lead, ctx.clock.at(locked.database_now)
         # A lead that has left may have a call under way still.
-        found = _reap(ctx, tx, lead, now) or go_on(ctx, tx, lead, now)
+        found = _reap(ctx, tx, lead, locked.open, now) or go_on(ctx, tx, lead, now)
         lead.write(tx)
         return found
 
     return ctx.db.run(work)
 
 
-def _reap(ctx: Context, tx: Tx, lead: Lead, now: datetime) -> Hints:
+def _reap(ctx: Context, tx: Tx, lead: Lead, execution: Execution | None, now: datetime) -> Hints:
     """A call past its deadline is in doubt, never planned; past its settle time the provider is asked."""
-    execution = executions.open_of_lead(tx, lead.id)
     if execution is None or execution.call_deadline is None:
         return []
     deadline = execution.call_deadline

@@ -10,7 +10,7 @@ from outreach.compliance.facts import Facts, Performer
 from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
-from outreach.models import claims, executions, leads, tasks
+from outreach.models import claims, executions, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import LockedSend
 from outreach.models.leads import Lead
@@ -56,8 +56,7 @@ def claim(ctx: Context, prepared: Prepared) -> Claimed | NotClaimed:
         locked = executions.lock_for_send(tx, prepared.execution_id, to_lock(prepared.scopes))
         if locked is None or locked.execution.state is not ExecutionState.PLANNED:
             return NotClaimed(hints=[])
-        lead = leads.read(tx, prepared.lead_id)
-        now = ctx.clock.at(locked.database_now)
+        lead, now = locked.lead, ctx.clock.at(locked.database_now)
         facts, row = read_facts(
             ctx, tx, prepared.execution_id, graph=prepared.graph, scopes=prepared.scopes, epoch=prepared.epoch,
             performer=Performer.ENGINE, now=now,
@@ -95,11 +94,13 @@ def _begin(
     now = max(facts.now, row["last_stamp"] or facts.now)
     deadline = now + ctx.call_deadline
     stored = gate.verdict_to_json(verdict)
-    fence = executions.begin_call(
+    fence = locked.next_fence
+    assert fence is not None
+    executions.begin_call(
         tx,
         locked.execution.id,
         {
-            "now": now, "deadline": deadline, "epoch": lead.epoch, "body_hash": prepared.body_hash, "touch": facts.is_touch,
+            "fence": fence, "now": now, "deadline": deadline, "epoch": lead.epoch, "body_hash": prepared.body_hash, "touch": facts.is_touch,
             "verdict": stored,
         },
     )  # fmt: skip

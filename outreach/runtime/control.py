@@ -5,7 +5,7 @@ from datetime import datetime
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import WaitingOn
 from outreach.errors import ConfigurationError, NotFound, UsageError
-from outreach.models import accounts, events, instance, leads, persons, sequences
+from outreach.models import accounts, events, executions, instance, leads, persons, sequences
 from outreach.models.base import SENDS_LOCK, Tx
 from outreach.models.instance import drain_claims
 from outreach.runtime.context import Context
@@ -141,15 +141,15 @@ def stop_lead(ctx: Context, lead_id: int, reason: str, by: str) -> None:
 
 
 def _locked_active(ctx: Context, tx: Tx, lead_id: int) -> tuple[datetime, leads.Lead]:
-    locked = leads.lock(tx, lead_id)
+    locked = executions.lock_lead(tx, lead_id)
     if locked is None:
         raise NotFound(f"no lead {lead_id}", hint="outreach lead list shows them")
-    database_now, lead = locked
+    lead = locked.lead
     if not lead.active:
         raise UsageError(
             f"lead {lead_id} has {lead.state}" + (f": {lead.exit_reason}" if lead.exit_reason else "")
         )
-    return ctx.clock.at(database_now), lead
+    return ctx.clock.at(locked.database_now), lead
 
 
 def pause_person(ctx: Context, person_id: int, reason: str, by: str) -> None:

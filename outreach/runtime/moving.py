@@ -12,7 +12,7 @@ from outreach.errors import NeedsNewerWorker
 from outreach.models import executions, leads, sequences, tasks, watermarks
 from outreach.models.base import Tx
 from outreach.models.executions import Execution
-from outreach.models.leads import RESOLVE, WANTS, Lead, Seen
+from outreach.models.leads import RESOLVE, WANTS, Binding, Lead, Seen
 from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
@@ -69,7 +69,7 @@ def _then(
             return _wait(ctx, tx, lead, wait, seen, now)
         case Perform():
             moved = decision.moves[-1] if decision.moves else None
-            return _perform(ctx, tx, lead, graph, moved, None if moved else seen.execution_id, now)
+            return _perform(ctx, tx, lead, graph, moved, seen, now)
     return []
 
 
@@ -144,19 +144,21 @@ def want_again(ctx: Context, tx: Tx, lead: Lead, execution: Execution, now: date
 
 
 def _perform(
-    ctx: Context, tx: Tx, lead: Lead, graph: Graph, moved: Move | None, existing: int | None, now: datetime
+    ctx: Context, tx: Tx, lead: Lead, graph: Graph, moved: Move | None, seen: Seen, now: datetime
 ) -> Hints:
     node = graph.node(lead.cursor)
+    existing = None if moved else seen.execution_id
     if existing is not None and _settled_wait(tx, lead, existing, now):
         return []
-    bound = leads.binding(tx, lead.id, node.kind)
-    assert bound is not None, "decide() performs only on bound channels"
-    if bound["identity_kind"] == "twitter_handle":
+    assert node.channel is not None
+    # decide() performs only on bound channels
+    bound = seen.bindings[node.channel]
+    if bound.identity_kind == "twitter_handle":
         again = now + ctx.machine(ctx.settings.tick_seconds)
-        lead.wait_for_account(again, WaitingOn.EVIDENCE, bound["account_id"], RESOLVE, "the handle's id")
-        return [hints.resolve(bound["account_id"])]
-    execution_id = existing or _plan(tx, lead, graph, moved, now)
-    lead.wait_for_account(now, WaitingOn.TIME, bound["account_id"], node.kind.value)
+        lead.wait_for_account(again, WaitingOn.EVIDENCE, bound.account_id, RESOLVE, "the handle's id")
+        return [hints.resolve(bound.account_id)]
+    execution_id = existing or _plan(tx, lead, graph, moved, bound, now)
+    lead.wait_for_account(now, WaitingOn.TIME, bound.account_id, node.kind.value)
     return [hints.perform(node.kind, execution_id)]
 
 
@@ -170,10 +172,9 @@ def _settled_wait(tx: Tx, lead: Lead, execution_id: int, now: datetime) -> bool:
     return calls and lead.due_at is not None and lead.due_at > now
 
 
-def _plan(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, now: datetime) -> int:
+def _plan(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, bound: Binding, now: datetime) -> int:
     node = graph.node(lead.cursor)
-    bound = leads.binding(tx, lead.id, node.kind)
-    assert bound is not None and node.channel is not None
+    assert node.channel is not None
     variant = choose(node.message, person_id=lead.person_id, node_key=node.key).key if node.message else None
     cause = moved.trigger.value if moved else "start"
     execution_id = executions.plan(
@@ -185,9 +186,9 @@ def _plan(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, now: datetime) -
             "sequence_id": lead.sequence_id,
             "kind": node.kind.value,
             "channel": node.channel.value,
-            "account_id": bound["account_id"],
-            "app_id": bound["app_id"],
-            "identity_id": bound["identity_id"],
+            "account_id": bound.account_id,
+            "app_id": bound.app_id,
+            "identity_id": bound.identity_id,
             "cause": cause,
             "cause_deadline": moved.deadline if moved else None,
             "variant": variant,

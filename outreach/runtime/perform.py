@@ -6,7 +6,7 @@ from datetime import datetime
 from outreach.compliance.verdicts import Verdict, refused
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.limits.scope import Full, Granted, Scope, Unavailable, Unseeded
-from outreach.models import claims, executions, leads
+from outreach.models import claims, executions
 from outreach.models.base import Tx
 from outreach.runtime.call import call
 from outreach.runtime.claim import NotClaimed, claim, defer
@@ -104,18 +104,17 @@ def _postpone(ctx: Context, prepared: Prepared, verdict: Verdict) -> Hints:
     """Neither error nor retry: the lead is due when capacity frees."""
 
     def work(tx: Tx) -> Hints:
-        locked = leads.lock(tx, prepared.lead_id)
+        locked = executions.lock_lead(tx, prepared.lead_id)
         execution = executions.read(tx, prepared.execution_id)
         if (
             locked is None
             or execution is None
             or execution.state is not ExecutionState.PLANNED
-            or not locked[1].active
+            or not locked.lead.active
         ):
             return []
-        database_now, lead = locked
-        found = defer(ctx, tx, lead, execution, verdict, ctx.clock.at(database_now))
-        lead.write(tx)
+        found = defer(ctx, tx, locked.lead, execution, verdict, ctx.clock.at(locked.database_now))
+        locked.lead.write(tx)
         return found
 
     return ctx.db.run(work)
@@ -129,12 +128,11 @@ def _park(ctx: Context, prepared: NotRenderable) -> Hints:
     detail = prepared.too_long or ", ".join(prepared.missing)
 
     def work(tx: Tx) -> Hints:
-        locked = leads.lock(tx, prepared.lead_id)
-        if locked is None or not locked[1].active:
+        locked = executions.lock_lead(tx, prepared.lead_id)
+        if locked is None or not locked.lead.active:
             return []
-        database_now, lead = locked
-        lead.wait(ctx.clock.at(database_now) + LOOK_AGAIN, WaitingOn.MISSING_VARIABLE, detail)
-        lead.write(tx)
+        locked.lead.wait(ctx.clock.at(locked.database_now) + LOOK_AGAIN, WaitingOn.MISSING_VARIABLE, detail)
+        locked.lead.write(tx)
         return []
 
     return ctx.db.run(work)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.engine.timing import MAX_ATTEMPTS, backoff
-from outreach.models import accounts, executions, leads, tasks
+from outreach.models import accounts, executions, tasks
 from outreach.models.base import Tx
 from outreach.models.executions import Execution
 from outreach.models.leads import Lead
@@ -49,7 +49,7 @@ def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
         else:
             locked = executions.lock_for_settlement(tx, claimed.execution_id)
         assert locked is not None, "a claimed execution is never deleted"
-        lead = leads.read(tx, claimed.prepared.lead_id)
+        lead = locked.lead
         now = max(ctx.clock.at(locked.database_now), claimed.started_at)
         if locked.execution.fence != claimed.fence or locked.execution.state not in _OWN:
             return _too_late(tx, locked.execution, outcome)
@@ -59,10 +59,20 @@ def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
         if lead.draining:
             drain(ctx, tx, lead.person_id, now)
         lead.write(tx)
-        after = executions.read(tx, claimed.execution_id)
-        return Settled(hints=found, effect_by=after.effect_by if after else None)
+        return Settled(hints=found, effect_by=_effect_by(locked.execution, outcome, now))
 
     return ctx.db.run(work)
+
+
+def _effect_by(execution: Execution, outcome: Outcome, now: datetime) -> datetime | None:
+    """The last instant at which the provider can have accepted it, as the ledger now says; None: surely not at all."""
+    match outcome:
+        case Accepted() | AlreadyDone():
+            return max(now, execution.started_at or now)
+        case Unknown():
+            return execution.effect_by
+        case _:
+            return None
 
 
 def _too_late(tx: Tx, execution: Execution, outcome: Outcome) -> Settled:

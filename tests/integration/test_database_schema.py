@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import peewee
+import psycopg2
 import psycopg2.errors
 import pytest
 
@@ -135,7 +135,7 @@ BAD = [
 def test_a_state_that_cannot_be_cannot_be_written(
     house: House, table: str, change: str, refused_by: str
 ) -> None:
-    with pytest.raises(peewee.IntegrityError, match=refused_by):
+    with pytest.raises(psycopg2.IntegrityError, match=refused_by):
         house.db.run(lambda tx: tx.execute(f"UPDATE {table} SET {change}"))
 
 
@@ -185,7 +185,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("statement", "refused_by"), ROWS)
 def test_a_row_that_cannot_be_cannot_be_inserted(house: House, statement: str, refused_by: str) -> None:
-    with pytest.raises(peewee.IntegrityError, match=refused_by):
+    with pytest.raises(psycopg2.IntegrityError, match=refused_by):
         house.db.run(lambda tx: tx.execute(statement, {"now": MONDAY}))
 
 
@@ -211,7 +211,7 @@ def test_what_is_written_for_ever_can_neither_be_changed_nor_taken_away(house: H
     house.publish(
         'sequence: more\nactions:\n  hello: {do: SEND_TWITTER_DM, message: "Hi. {{ opt_out }}", next: END}\n'
     )
-    with pytest.raises(peewee.DatabaseError, match="append-only"):
+    with pytest.raises(psycopg2.DatabaseError, match="append-only"):
         house.db.run(lambda tx: tx.execute(change))
 
 

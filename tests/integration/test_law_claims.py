@@ -236,7 +236,7 @@ def test_a_lead_has_at_most_one_open_execution(db: Database, tmp_path: Path) -> 
     )
     with pytest.raises(Exception, match="execution_one_open") as caught:
         sql(house, twin, row["id"])
-    assert isinstance(caught.value.__cause__ or caught.value.__context__, psycopg2.errors.UniqueViolation)
+    assert isinstance(caught.value, psycopg2.errors.UniqueViolation)
 
 
 def test_a_reply_that_comes_during_the_call_does_not_begin_another_one(db: Database, tmp_path: Path) -> None:

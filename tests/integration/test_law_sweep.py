@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from outreach.limits.limiter import MemoryLimiter
-from outreach.models.base import Database
+from outreach.models.base import Database, Tx
 from outreach.models.health import unexplained
 from outreach.runtime.advance import advance
 from outreach.runtime.digest import digest
@@ -216,17 +216,17 @@ def test_the_cost_of_a_tick_does_not_grow_with_the_number_of_leads(
     persons = friends(house, *handles)
     house.deliver = lambda hint: [hint] if hint.actor == "advance_lead" else []
     statements: list[str] = []
-    execute: Any = type(db.pool).execute_sql
+    write_out: Any = Tx._text
 
-    def counting(self: Any, query: str, *args: Any, **options: Any) -> Any:
+    def counting(self: Tx, query: str, params: Any) -> Any:
         statements.append(query)
-        return execute(self, query, *args, **options)
+        return write_out(self, query, params)
 
     costs = []
     for group in (persons[:10], persons[10:]):
         house.enroll("follow", group)
         sql(house, "UPDATE lead SET hinted_until = NULL")
-        monkeypatch.setattr(type(db.pool), "execute_sql", counting)
+        monkeypatch.setattr(Tx, "_text", counting)
         hinted = len(leads_hinted(tick(house.ctx)))
         monkeypatch.undo()
         costs.append((hinted, len(statements)))

@@ -550,11 +550,13 @@ $$;
 
 -- --- T1's locks --------------------------------------------------------------------------------------------
 -- Statement one is the shared advisory lock `sends` (key 1000); then rows in the one order of this house. Nothing is
--- judged here. Returns the database's time after the last lock; `moved`: the lead's person changed meanwhile, start again.
+-- judged here. Returns the database's time after the last lock, the rows as they stand under it, and the fence that a claim
+-- would have; `moved`: the lead's person changed meanwhile, start again.
 -- p_scopes: names of the scopes beyond the account whose caps T1 will count. The app's row is locked where it is among
 -- them; a sequence and the instance are locked by name, last of all, because others write their rows all the time.
 CREATE FUNCTION lock_send(p_execution bigint, p_scopes text[])
-RETURNS TABLE (database_now timestamptz, person_id bigint, lead_id bigint, account_id bigint, app_id bigint, moved boolean)
+RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean, next_fence bigint, the_execution execution, the_lead lead,
+               person_paused boolean, suppressed boolean, draining boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     r record;
@@ -570,14 +572,16 @@ BEGIN
     PERFORM 1 FROM execution e WHERE e.id = p_execution FOR NO KEY UPDATE;
     PERFORM pg_advisory_xact_lock(1003, s.h)
        FROM (SELECT DISTINCT hashtext(n) AS h FROM unnest(p_scopes) n WHERE n <> 'app' ORDER BY h) s;
-    RETURN QUERY SELECT clock_timestamp(), r.person, r.lead, r.account, r.app, l.person_id <> r.person
-                   FROM lead l WHERE l.id = r.lead;
+    RETURN QUERY SELECT clock_timestamp(), r.person, l.person_id <> r.person, nextval('fence'), e, l, p.paused_at IS NOT NULL,
+                        p.suppressed_at IS NOT NULL, p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL
+                   FROM execution e JOIN lead l ON l.id = e.lead_id JOIN person p ON p.id = l.person_id WHERE e.id = p_execution;
 END $$;
 
 -- T2's locks: what settles an execution touches neither app nor account, so sends of one account do not queue up behind
 -- its settlements. Same order, same meaning of the columns.
 CREATE FUNCTION lock_settlement(p_execution bigint)
-RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean)
+RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean, the_execution execution, the_lead lead, person_paused boolean,
+               suppressed boolean, draining boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     r record;
@@ -589,12 +593,16 @@ BEGIN
     PERFORM 1 FROM person p WHERE p.id = r.person FOR NO KEY UPDATE;
     PERFORM 1 FROM lead l WHERE l.id = r.lead FOR NO KEY UPDATE;
     PERFORM 1 FROM execution e WHERE e.id = p_execution FOR NO KEY UPDATE;
-    RETURN QUERY SELECT clock_timestamp(), r.person, l.person_id <> r.person FROM lead l WHERE l.id = r.lead;
+    RETURN QUERY SELECT clock_timestamp(), r.person, l.person_id <> r.person, e, l, p.paused_at IS NOT NULL, p.suppressed_at IS NOT NULL,
+                        p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL
+                   FROM execution e JOIN lead l ON l.id = e.lead_id JOIN person p ON p.id = l.person_id WHERE e.id = p_execution;
 END $$;
 
--- The locks of everything that moves a lead without sending: person, then lead. Same rules as lock_send.
+-- The locks of everything that moves a lead without sending: person, then lead. Same rules as lock_send. The lead's one open
+-- execution is read along: nobody settles it without the lead's row.
 CREATE FUNCTION lock_lead(p_lead bigint)
-RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean)
+RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean, the_lead lead, open_execution execution, person_paused boolean,
+               suppressed boolean, draining boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_person bigint;
@@ -603,5 +611,9 @@ BEGIN
     IF NOT FOUND THEN RETURN; END IF;
     PERFORM 1 FROM person p WHERE p.id = v_person FOR NO KEY UPDATE;
     PERFORM 1 FROM lead l WHERE l.id = p_lead FOR NO KEY UPDATE;
-    RETURN QUERY SELECT clock_timestamp(), v_person, l.person_id <> v_person FROM lead l WHERE l.id = p_lead;
+    RETURN QUERY SELECT clock_timestamp(), v_person, l.person_id <> v_person, l,
+                        (SELECT e FROM execution e WHERE e.lead_id = l.id AND e.state IN ('calling', 'in_doubt', 'held')),
+                        p.paused_at IS NOT NULL, p.suppressed_at IS NOT NULL,
+                        p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL
+                   FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = p_lead;
 END $$;
