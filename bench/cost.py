@@ -14,6 +14,11 @@ def cpu_seconds(roots: Iterable[int]) -> float:
     return sum(_own_and_reaped(pid) for pid in _trees(roots))
 
 
+def parent(pid: int) -> int:
+    """The process that started this one."""
+    return int(_fields(pid)[1])
+
+
 def rss_mb(pid: int) -> float:
     """Resident memory."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import redis
 
 from bench import cost, world
 from outreach import app as apps
@@ -56,10 +57,12 @@ class Run:
     def witness(self) -> Path:
         return self.folder / "witness.jsonl"
 
-    def ours(self) -> list[int]:
-        """Roots of what we pay for: our processes but the simulator, and the servers."""
-        running = self.supervisor.running()
-        return [pid for name, pid in running.items() if name != "simulator"] + _servers(self.folder)
+    def cpu_seconds(self) -> dict[str, float]:
+        """What we pay for so far, by process: ours but the simulator's, and the servers'."""
+        ours = {name: [pid] for name, pid in self.supervisor.running().items() if name != "simulator"}
+        return {
+            name: cost.cpu_seconds(pids) for name, pids in (ours | {"servers": _servers(self.app)}).items()
+        }
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -74,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> int:
         servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
         run = _set_up(folder, servers, options.leads, stack)
         say(f"{options.leads} leads over {world.ACCOUNTS} accounts, {_WORKERS} workers of {_THREADS} threads")
-        line = _measure(run)
+        line = _measure(run, say)
         clean = _judged(run, say)
     sys.stdout.write(json.dumps(line) + "\n")
     return 0 if clean else 1
@@ -168,17 +171,22 @@ def _subscribe(run: Run) -> None:
 # --- measuring -------------------------------------------------------------------------------------------------
 
 
-def _measure(run: Run) -> dict[str, Any]:
+def _measure(run: Run, say: Any) -> dict[str, Any]:
     ctx = run.app.context
     names = tuple(world.account_name(n) for n in range(world.ACCOUNTS))
     enrolled = enroll(ctx, world.BULK, [world.BULK], account_names=names, by="bench")
-    cpu, commits = cost.cpu_seconds(run.ours()), cost.commits(ctx.db)
+    before, commits = run.cpu_seconds(), cost.commits(ctx.db)
     began = time.monotonic()
     run.app.hint(enrolled.hints)
     ended = _until_done(run, began)
     # 4 actions a lead: follow, DM, check, and an answer or an unfollow.
     actions = 4 * run.leads
-    cpu, commits = cost.cpu_seconds(run.ours()) - cpu, cost.commits(ctx.db) - commits
+    spent = {name: seconds - before[name] for name, seconds in run.cpu_seconds().items()}
+    cpu, commits = sum(spent.values()), cost.commits(ctx.db) - commits
+    say(
+        f"{ended - began:.1f} s; CPU ms per action: "
+        + ", ".join(f"{n} {s * 1000 / actions:.2f}" for n, s in spent.items())
+    )
     rss = max(cost.rss_mb(pid) for name, pid in run.supervisor.running().items() if name.startswith("worker"))
     return {
         "leads": run.leads,
@@ -194,8 +202,7 @@ def _until_done(run: Run, began: float) -> float:
     """Until every lead has finished; the monotonic instant at which that was seen."""
     while time.monotonic() - began < _LONGEST:
         time.sleep(0.1)  # noqa: TID251  a real pause between two looks
-        left = run.app.context.db.read("SELECT count(*) AS n FROM lead WHERE state = 'active'")[0]["n"]
-        if not left:
+        if not run.app.context.db.read("SELECT 1 FROM lead WHERE due_at IS NOT NULL LIMIT 1"):
             return time.monotonic()
     raise SystemExit(f"not done after {_LONGEST:g} s: {run.app.context.db.run(judging.pulse)}")
 
@@ -240,26 +247,11 @@ def _ended(run: Run, lead_id: int) -> bool:
     return bool(state == "finished")
 
 
-def _servers(folder: Path) -> list[int]:
-    """The embedded servers' processes: whoever has our folder on its command line."""
-    return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and str(folder) in _command_line(entry) and "outreach" not in _module(entry)
-    ]
-
-
-def _command_line(entry: Path) -> str:
-    try:
-        return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _module(entry: Path) -> str:
-    return (
-        _command_line(entry).partition("-m ")[2].partition(" ")[0] if "python" in _command_line(entry) else ""
-    )
+def _servers(app: apps.App) -> list[int]:
+    """The servers' own processes: the parent of our Postgres backend, and Valkey."""
+    backend = app.context.db.read("SELECT pg_backend_pid() AS pid")[0]["pid"]
+    valkey = redis.Redis.from_url(str(app.settings.redis_url)).info("server")["process_id"]
+    return [cost.parent(backend), int(valkey)]
 
 
 def _judged(run: Run, say: Any) -> bool:

@@ -112,7 +112,7 @@ def make(ctx: Context, folder: Path, base_url: str, leads: int) -> None:
         register.record_consents(tx, grants, now=now)
         app = {
             "name": APP, "channel": "twitter", "client_id": "sim-client", "client_secret": None, "consumer_secret": _SECRET,
-            "caps": dict.fromkeys(_KINDS, "16000/hour"), "now": now,
+            "caps": dict.fromkeys(_KINDS, "none"), "now": now,
         }  # fmt: skip
         app_id = accounts.put_app(tx, app)
         for number in range(ACCOUNTS):

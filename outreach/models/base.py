@@ -38,7 +38,9 @@ UNREACHABLE = (
     peewee.InterfaceError,
 )
 #: Milliseconds. A statement that waits longer than this for a lock gives up; the sweep comes back to its row.
-_SESSION = "-c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off -c plan_cache_mode=force_generic_plan"
+#: Every statement of the engine has its index, but plans are made once, often while the tables are still empty and unknown
+#: to the planner: scanning them looks cheap then, and the plan stays. Where there is no index it scans all the same.
+_SESSION = "-c enable_seqscan=off -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off -c plan_cache_mode=force_generic_plan"
 
 #: Advisory lock keys. `sends` is held shared by every T1, and exclusively, for an instant, to drain them.
 SENDS_LOCK = 1000

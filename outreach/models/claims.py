@@ -83,12 +83,12 @@ SELECT e.state, e.cause, e.cause_deadline, e.kind, e.channel, e.account_id, e.id
            AND m.class IS DISTINCT FROM 'out_of_office') AS last_inbound_at,
        EXISTS (SELECT 1 FROM inbound m JOIN identity y ON y.kind = m.peer_kind AND y.value = m.peer
                 WHERE m.state = 'stored' AND m.kind NOT IN ('message_out', 'we_followed') AND y.person_id = p.id) AS undigested,
-       (SELECT array_agg(t.effect_by) FROM execution t JOIN identity y ON y.id = t.identity_id
-         WHERE y.person_id = p.id AND t.touch AND t.id <> e.id
+       (SELECT array_agg(t.effect_by) FROM execution t
+         WHERE t.identity_id = ANY(mine.ids) AND t.touch AND t.id <> e.id
            AND t.effect_by > %(now)s::timestamptz - greatest((n.policy #>> '{touch,days}')::float8 * interval '1 day',
                                                 (n.policy #>> '{touch,gap_hours}')::float8 * interval '1 hour')) AS touches,
-       EXISTS (SELECT 1 FROM execution t JOIN identity y ON y.id = t.identity_id
-                WHERE y.person_id = p.id AND t.channel = e.channel AND t.kind = ANY(%(message_kinds)s) AND t.effect_by IS NOT NULL
+       EXISTS (SELECT 1 FROM execution t
+                WHERE t.identity_id = ANY(mine.ids) AND t.channel = e.channel AND t.kind = ANY(%(message_kinds)s) AND t.effect_by IS NOT NULL
                   AND t.lead_id IS DISTINCT FROM l.id) AS contacted_before,
        EXISTS (SELECT 1 FROM execution t WHERE t.lead_id = l.id AND t.channel = e.channel AND t.kind = ANY(%(message_kinds)s)
                   AND t.effect_by IS NOT NULL AND t.id <> e.id) AS contacted_by_lead,
@@ -110,6 +110,8 @@ SELECT e.state, e.cause, e.cause_deadline, e.kind, e.channel, e.account_id, e.id
   JOIN app b ON b.id = e.app_id
   JOIN sequence s ON s.id = e.sequence_id
   CROSS JOIN instance n
+  -- An array, so that what is asked of all their handles is always found from the handles, never by walking the ledger.
+  CROSS JOIN LATERAL (SELECT ARRAY(SELECT y.id FROM identity y WHERE y.person_id = l.person_id) AS ids) mine
   CROSS JOIN LATERAL (
        SELECT array_agg(h.scope ORDER BY h.scope) AS scopes, array_agg(h.until ORDER BY h.scope) AS untils,
               array_agg(h.reason ORDER BY h.scope) AS reasons
@@ -126,12 +128,13 @@ SELECT e.state, e.cause, e.cause_deadline, e.kind, e.channel, e.account_id, e.id
   CROSS JOIN LATERAL (
        SELECT array_agg(c.basis ORDER BY c.id) AS bases, array_agg(c.obtained_at ORDER BY c.id) AS obtained,
               array_agg(c.expires_at ORDER BY c.id) AS expires, array_agg(c.account_id ORDER BY c.id) AS basis_accounts
-         FROM consent c
-        WHERE c.channel = e.channel AND c.withdrawn_at IS NULL
-          AND c.identity_id IN (SELECT e.identity_id
-                                 UNION ALL
-                                SELECT k.a + k.b - e.identity_id FROM identity_link k
-                                 WHERE e.identity_id IN (k.a, k.b) AND k.source = 'resolved' AND k.status = 'active')) cs
+         FROM (SELECT e.identity_id AS id
+                UNION ALL
+               SELECT k.b FROM identity_link k WHERE k.a = e.identity_id AND k.source = 'resolved' AND k.status = 'active'
+                UNION ALL
+               SELECT k.a FROM identity_link k WHERE k.b = e.identity_id AND k.source = 'resolved' AND k.status = 'active') same
+         JOIN consent c ON c.identity_id = same.id
+        WHERE c.channel = e.channel AND c.withdrawn_at IS NULL) cs
  WHERE e.id = %(id)s""".replace("{caps}", _NTH_NEWEST)
 )
 

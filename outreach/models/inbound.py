@@ -87,12 +87,15 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
         """
         SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, e.call_deadline, e.provider_ids, t.id AS task_id
           FROM execution e LEFT JOIN task t ON t.execution_id = e.id AND t.state IN ('claimed', 'asked')
-         WHERE e.account_id = %s AND e.kind = %s AND e.started_at IS NOT NULL
-           AND e.identity_id IN (SELECT %s UNION ALL SELECT k.a + k.b - %s FROM identity_link k
-                                  WHERE %s IN (k.a, k.b) AND k.source = 'resolved' AND k.status = 'active')
+         WHERE e.account_id = %(account)s AND e.kind = %(kind)s AND e.started_at IS NOT NULL
+           AND e.identity_id IN (SELECT %(identity)s::bigint
+                                  UNION ALL
+                                 SELECT k.b FROM identity_link k WHERE k.a = %(identity)s AND k.source = 'resolved' AND k.status = 'active'
+                                  UNION ALL
+                                 SELECT k.a FROM identity_link k WHERE k.b = %(identity)s AND k.source = 'resolved' AND k.status = 'active')
            AND (e.state IN ('calling', 'in_doubt', 'held', 'sent') OR t.id IS NOT NULL)
          ORDER BY e.started_at DESC LIMIT 50""",
-        (account_id, kind, identity_id, identity_id, identity_id),
+        {"account": account_id, "kind": kind, "identity": identity_id},
     )
 
 
