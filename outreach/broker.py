@@ -81,6 +81,10 @@ class SafeBroker(RedisBroker):
     def consumer_class(self) -> type[SafeConsumer]:
         return SafeConsumer
 
+    def get_declared_delay_queues(self) -> set[str]:
+        """Delayed hints go by `soon` alone: the other queues' delay queues stay empty, and nobody asks Redis for them."""
+        return {dq_name(SOON)}
+
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         try:
             return super().enqueue(message, delay=delay)
