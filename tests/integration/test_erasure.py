@@ -98,6 +98,9 @@ def by_hand(house: House, text: str) -> None:
 def test_what_is_called_by_both_sides_ids_is_forgotten_too(house: House) -> None:
     ann, _ = contacted(house)
     follow_both_ways(house)
+    house.simulator.acts.unfollow_back(house.clock.now(), id_of_handle("ann"), id_of_handle("we"))
+    house.run()
+    assert id_of_handle("ann") in str(house.db.read("SELECT content_id FROM signal"))
     assert erase(house.ctx, ann, by="test")
     assert id_of_handle("ann") not in everything(house)
     house.simulator.acts.unfollow(id_of_handle("we"), id_of_handle("ann"), house.clock.now())
@@ -120,8 +123,13 @@ def test_what_is_sent_by_hand_to_an_erased_person_counts_and_names_nobody(house:
 
 def test_an_echo_of_ours_that_comes_after_the_erasure_is_not_counted_again(house: House) -> None:
     fault(house, "webhook:dm.sent", "postpone", seconds=600, times=1)
-    ann, lead = contacted(house)
+    ann = house.person("ann")
+    house.says("ann", "Hello you")
+    house.run()
+    (lead,) = house.enroll("hello", [ann])
+    assert len(house.accepted()) == 1
     assert erase(house.ctx, ann, by="test")
+    assert house.db.read("SELECT 1 AS one FROM inbound WHERE kind = 'message_out'") == []
     house.pass_time(timedelta(minutes=20))
     assert len(house.db.read("SELECT 1 AS one FROM inbound WHERE kind = 'message_out' AND peer = ''")) == 1
     assert [e["lead_id"] for e in house.executions()] == [lead]
