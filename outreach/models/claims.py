@@ -81,8 +81,14 @@ SELECT e.state, e.cause, e.cause_deadline, e.kind, e.channel, e.account_id, e.id
        cs.bases, cs.obtained, cs.expires, cs.basis_accounts,
        (SELECT max(m.occurred_at) FROM inbound m WHERE m.person_id = p.id AND m.kind = 'message_in' AND m.channel = e.channel
            AND m.class IS DISTINCT FROM 'out_of_office') AS last_inbound_at,
-       EXISTS (SELECT 1 FROM inbound m JOIN identity y ON y.kind = m.peer_kind AND y.value = m.peer
-                WHERE m.state = 'stored' AND m.kind NOT IN ('message_out', 'we_followed') AND y.person_id = p.id) AS undigested,
+       -- By id, or by a handle that has not learnt its id yet. What nobody has read is too little to be doubted: a handle that
+       -- has changed hands waits, too.
+       EXISTS (SELECT 1 FROM identity y CROSS JOIN LATERAL (
+                   SELECT m.kind FROM inbound m WHERE m.state = 'stored' AND m.peer_kind = y.kind AND m.peer = y.value
+                    UNION ALL
+                   SELECT m.kind FROM inbound m WHERE m.state = 'stored' AND m.peer_handle <> '' AND m.peer_handle = y.value
+                      AND y.kind = 'twitter_handle') m
+                WHERE y.person_id = p.id AND m.kind NOT IN ('message_out', 'we_followed')) AS undigested,
        (SELECT array_agg(t.effect_by) FROM execution t
          WHERE t.identity_id = ANY(mine.ids) AND t.touch AND t.id <> e.id
            AND t.effect_by > %(now)s::timestamptz - greatest((n.policy #>> '{touch,days}')::float8 * interval '1 day',

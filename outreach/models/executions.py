@@ -25,7 +25,7 @@ class Execution:
     channel: str
     account_id: int
     app_id: int
-    identity_id: int
+    identity_id: int | None
     state: ExecutionState
     cause: str
     variant: str | None
@@ -259,13 +259,13 @@ def reserve_for_human(
 
 
 def insert_by_hand(tx: Tx, values: Mapping[str, Any]) -> int:
-    """A send that the ledger did not know: made by hand, seen at the provider. It counts against caps."""
+    """A send that the ledger did not know: made by hand, seen at the provider. It counts against caps, whoever got it."""
     row = tx.one(
         """
-        INSERT INTO execution (kind, channel, account_id, app_id, identity_id, state, cause, touch, started_at, effect_by, sent_at, settled_at,
-                               provider_ids, done_by, observed, created_at)
-        VALUES (%(kind)s, %(channel)s, %(account_id)s, %(app_id)s, %(identity_id)s, 'sent', 'by_hand', %(touch)s, %(at)s, %(at)s, %(at)s,
-                %(now)s, %(ids)s, 'by hand', true, %(now)s) RETURNING id""",
+        INSERT INTO execution (kind, channel, account_id, app_id, identity_id, inbound_id, state, cause, touch, started_at, effect_by, sent_at,
+                               settled_at, provider_ids, done_by, observed, created_at)
+        VALUES (%(kind)s, %(channel)s, %(account_id)s, %(app_id)s, %(identity_id)s, %(inbound_id)s, 'sent', 'by_hand', %(touch)s, %(at)s,
+                %(at)s, %(at)s, %(now)s, %(ids)s, 'by hand', true, %(now)s) RETURNING id""",
         {**values, "ids": to_json(values["ids"])},
     )
     return int(row["id"])

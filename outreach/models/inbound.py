@@ -7,7 +7,8 @@ from typing import Any
 from outreach.models.base import Row, Tx, to_json
 
 _INSERT = """
-INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_kind, peer, text, raw, via, occurred_at, received_at, state)
+INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_kind, peer, peer_handle, text, raw, via, occurred_at,
+                     received_at, state)
 VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id"""
 
 
@@ -21,6 +22,7 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
         "account_id",
         "peer_kind",
         "peer",
+        "peer_handle",
         "text",
         "raw",
         "via",
@@ -35,8 +37,8 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
 def read(tx: Tx, inbound_id: int) -> Row | None:
     """The row, or None."""
     return tx.row(
-        "SELECT id, channel, account_key, content_id, kind, account_id, peer_kind, peer, text, raw, via, occurred_at, received_at, state,"
-        " digest_after, person_id, class FROM inbound WHERE id = %s",
+        "SELECT id, channel, account_key, content_id, kind, account_id, peer_kind, peer, peer_handle, text, raw, via, occurred_at,"
+        " received_at, state, digest_after, person_id, class FROM inbound WHERE id = %s",
         (inbound_id,),
     )
 
@@ -87,7 +89,7 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
         """
         SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, e.call_deadline, e.provider_ids, t.id AS task_id
           FROM execution e LEFT JOIN task t ON t.execution_id = e.id AND t.state IN ('claimed', 'asked')
-         WHERE e.account_id = %(account)s AND e.kind = %(kind)s AND e.started_at IS NOT NULL
+         WHERE e.account_id = %(account)s AND e.kind = %(kind)s AND e.started_at IS NOT NULL AND e.lead_id IS NOT NULL
            AND e.identity_id IN (SELECT %(identity)s::bigint
                                   UNION ALL
                                  SELECT k.b FROM identity_link k WHERE k.a = %(identity)s AND k.source = 'resolved' AND k.status = 'active'
@@ -96,6 +98,18 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
            AND (e.state IN ('calling', 'in_doubt', 'held', 'sent') OR t.id IS NOT NULL)
          ORDER BY e.started_at DESC LIMIT 50""",
         {"account": account_id, "kind": kind, "identity": identity_id},
+    )
+
+
+def is_ours(tx: Tx, *, account_id: int, kind: str, dm_event_id: str, since: datetime) -> bool:
+    """Does the ledger know this very message? Its effect was not before `since`."""
+    return bool(
+        dm_event_id
+        and tx.value(
+            "SELECT EXISTS (SELECT 1 FROM execution e WHERE e.account_id = %s AND e.kind = %s AND e.effect_by > %s"
+            " AND e.provider_ids ->> 'dm_event_id' = %s)",
+            (account_id, kind, since, dm_event_id),
+        )
     )
 
 

@@ -10,9 +10,11 @@ def ledger(tx: Tx) -> list[Row]:
     """Every execution, with account and recipient by their ids at the provider, and its words."""
     return tx.rows(
         """
-        SELECT e.id, e.kind, e.state, e.started_at, a.external_id AS account, i.value AS recipient, b.body
-          FROM execution e JOIN account a ON a.id = e.account_id JOIN identity i ON i.id = e.identity_id
-          LEFT JOIN message_body b ON b.execution_id = e.id"""
+        SELECT e.id, e.kind, e.state, e.started_at, a.external_id AS account, coalesce(i.value, m.peer) AS recipient,
+               coalesce(b.body, m.text) AS body
+          FROM execution e JOIN account a ON a.id = e.account_id LEFT JOIN identity i ON i.id = e.identity_id
+          LEFT JOIN message_body b ON b.execution_id = e.id
+          LEFT JOIN inbound m ON m.id = e.inbound_id  -- sent by hand: only the echo knows to whom, and what"""
     )
 
 

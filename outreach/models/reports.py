@@ -58,7 +58,7 @@ SELECT e.id, e.lead_id, i.person_id, s.name AS sequence, x.key AS node, e.visit,
        e.attempts, e.touch, e.created_at, e.started_at, e.effect_by, e.sent_at, e.reason, e.done_by, e.observed, e.provider_ids, e.verdict,
        e.read_backs, e.call_deadline,
        (SELECT t.id FROM task t WHERE t.execution_id = e.id AND t.state IN ('open', 'claimed', 'asked')) AS task_id
-  FROM execution e JOIN identity i ON i.id = e.identity_id JOIN account a ON a.id = e.account_id
+  FROM execution e LEFT JOIN identity i ON i.id = e.identity_id JOIN account a ON a.id = e.account_id
   LEFT JOIN sequence s ON s.id = e.sequence_id LEFT JOIN sequence_action x ON x.id = e.action_id"""
 
 

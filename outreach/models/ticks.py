@@ -124,15 +124,6 @@ def inbound_to_digest(tx: Tx, now: datetime, limit: int) -> list[int]:
     return [row["id"] for row in rows]
 
 
-def draining_persons(tx: Tx, limit: int) -> list[int]:
-    """Opted out, and not yet effective."""
-    rows = tx.rows(
-        "SELECT id FROM person WHERE suppressed_at IS NOT NULL AND suppression_effective_at IS NULL ORDER BY id LIMIT %s",
-        (limit,),
-    )
-    return [row["id"] for row in rows]
-
-
 def forsaken_calls(tx: Tx, now: datetime, settle: timedelta, limit: int) -> list[int]:
     """Leads that are not due themselves (they have left, or are paused) but whose call is past its deadline or its settle time."""
     rows = tx.rows(

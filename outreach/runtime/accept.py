@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from outreach.models import accounts, erasing, inbound
+from outreach.models import accounts, erasing, inbound, peers
 from outreach.models.base import Tx
-from outreach.providers.base import InboundItem
+from outreach.providers.base import InboundItem, InboundKind
 from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
@@ -34,13 +34,33 @@ def rows_of(
     """The items as rows of `inbound`. An item for an account we do not know is stored all the same."""
     known = {key: accounts.by_external_id(tx, channel, key) for key in {i.account_external_id for i in items}}
     rows = [_row(ctx, channel, item, known[item.account_external_id], via, now) for item in items]
-    digests = [ctx.identifier_digest(row["peer_kind"], row["peer"]) if row["peer"] else "" for row in rows]
-    erased = erasing.erased_among(tx, digests)
-    return [row | _NAMELESS if found in erased else row for row, found in zip(rows, digests, strict=True)]
+    erased = erasing.erased_among(tx, [digest for row in rows for digest in _digests(ctx, row)])
+    return [_nameless(ctx, row) if _is_erased(ctx, tx, row, erased) else row for row in rows]
 
 
-#: Somebody who was erased writes again: that it came is kept, who and what is not.
-_NAMELESS: dict[str, Any] = {"peer_kind": "", "peer": "", "text": None, "raw": {}}
+def _digests(ctx: Context, row: dict[str, Any]) -> list[str]:
+    """What the register would know the peer by: their id first."""
+    handle = ("twitter_handle", row["peer_handle"])
+    return [ctx.identifier_digest(k, v) for k, v in ((row["peer_kind"], row["peer"]), handle) if v]
+
+
+def _is_erased(ctx: Context, tx: Tx, row: dict[str, Any], erased: set[str]) -> bool:
+    """A handle may have changed hands: whoever is known by their own id is somebody else."""
+    found = [digest in erased for digest in _digests(ctx, row)]
+    return any(found) and (found[0] or peers.find(tx, row["peer_kind"], row["peer"]) is None)
+
+
+def _nameless(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
+    """Somebody who was erased is heard of again: that it came is kept, who and what is not."""
+    kept: dict[str, Any] = {"peer_kind": "", "peer": "", "peer_handle": "", "text": None, "raw": {}}
+    head, _, rest = row["content_id"].partition(":")
+    # The id of a message says nothing of anybody; what else there is, is called by both sides' ids.
+    if row["kind"] not in _MESSAGES:
+        kept["content_id"] = f"{head}:{ctx.identifier_digest('content', rest)}"
+    return row | kept
+
+
+_MESSAGES = {InboundKind.MESSAGE_IN.value, InboundKind.MESSAGE_OUT.value, InboundKind.READ.value}
 
 
 def _row(
@@ -55,7 +75,8 @@ def _row(
         "peer_kind": PEER_KINDS[channel] if item.peer else "",
         "peer": item.peer,
         "text": item.text or None,
-        "raw": dict(item.raw) | ({"peer_handle": item.peer_handle} if item.peer_handle else {}),
+        "peer_handle": item.peer_handle.lower(),
+        "raw": dict(item.raw),
         "via": via,
         # A provider's clock may run ahead of ours; nothing happens in the future.
         "occurred_at": min(ctx.clock.business(item.occurred_at), now) if item.occurred_at else now,
@@ -74,7 +95,7 @@ def accept_unreadable(ctx: Context, channel: str, body_digest: str, size: int) -
             [
                 {
                     "channel": channel, "account_key": "", "content_id": f"unreadable:{body_digest}", "kind": "unreadable", "account_id": None,
-                    "peer_kind": "", "peer": "", "text": None, "raw": {"bytes": size}, "via": "webhook", "occurred_at": now,
+                    "peer_kind": "", "peer": "", "peer_handle": "", "text": None, "raw": {"bytes": size}, "via": "webhook", "occurred_at": now,
                     "received_at": now, "state": "unreadable",
                 }
             ],

@@ -13,7 +13,7 @@ from outreach.models.base import Row, Tx
 from outreach.models.persons import LockedPerson
 from outreach.providers.base import InboundKind
 from outreach.runtime.context import Context
-from outreach.runtime.echoes import match_echo
+from outreach.runtime.echoes import is_echo, match_echo, match_stranger_echo
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.optout import stop_leads, suppress
@@ -60,7 +60,7 @@ def digest(ctx: Context, inbound_id: int) -> Hints:
 def _peer(ctx: Context, tx: Tx, row: Row) -> Row | None:
     """Who is at the other end: by id, else by the handle they carry now, which then learns its id."""
     found = peers.find(tx, row["peer_kind"], row["peer"])
-    handle = row["raw"].get("peer_handle")
+    handle = row["peer_handle"]
     if found is not None or not handle or row["peer_kind"] != "twitter_id":
         return found
     named = peers.find_handle(tx, handle)
@@ -275,10 +275,13 @@ def _revoked(ctx: Context, tx: Tx, row: Row) -> Hints:
 
 
 def _unmatched(ctx: Context, tx: Tx, row: Row) -> Hints:
-    """Nobody we know: kept in sight. Whoever says stop is remembered by their identifier all the same."""
+    """Nobody we know: kept in sight. What our account did counts; whoever says stop is remembered by their identifier."""
     if not inbound.take(tx, row["id"]):
         return []
     now = ctx.clock.at(tx.database_now())
+    if is_echo(row) and row["account_id"] is not None:
+        match_stranger_echo(ctx, tx, row, now)
+        return []
     reply_class = None
     if row["kind"] == InboundKind.MESSAGE_IN.value:
         reply_class = classify_reply(row["text"] or "").reply_class

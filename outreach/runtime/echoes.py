@@ -1,4 +1,4 @@
-"""Own-message echoes: matched first against open executions, which they settle; unexplained ones count as sent by hand."""
+"""Own-message echoes: they settle open executions; what none explains counts as sent by hand, whoever got it."""
 
 from datetime import datetime
 
@@ -37,12 +37,40 @@ def match_echo(
     if mine is not None:
         inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
         return _confirm(ctx, tx, row, person, mine["id"], now)
-    if row["state"] == "stored":
-        # Its own T2 may still be on the way, or its claim may not have been visible to us.
-        inbound.wait(tx, row["id"], row["received_at"] + ctx.call_deadline + ctx.settle)
+    if _waits(ctx, tx, row, now):
         return []
     inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
-    return _by_hand(tx, row, person, identity_id, kind, now)
+    _by_hand(tx, row, kind, now, person_id=person.id, identity_id=identity_id)
+    return []
+
+
+def match_stranger_echo(ctx: Context, tx: Tx, row: Row, now: datetime) -> None:
+    """The same for somebody whom we do not know, or may not know any more. The caller has taken the row."""
+    kind = _ACTION[InboundKind(row["kind"]).value]
+    since = row["occurred_at"] - ctx.machine(_SKEW_SECONDS)
+    # An erased person's echo comes without its peer; the id of a message that we have sent is still ours.
+    ours = inbound.is_ours(
+        tx, account_id=row["account_id"], kind=kind.value, dm_event_id=_provider_id(row), since=since
+    )
+    if not ours:
+        if _waits(ctx, tx, row, now):
+            return
+        _by_hand(tx, row, kind, now)
+    inbound.digested(tx, row["id"], now=now, person_id=None, reply_class=None)
+
+
+def is_echo(row: Row) -> bool:
+    """Did the account do this itself?"""
+    return row["kind"] in _ACTION
+
+
+def _waits(ctx: Context, tx: Tx, row: Row, now: datetime) -> bool:
+    """Its own T2 may still be on the way, or its claim may not have been visible to us. Hints may come early and twice."""
+    until = row["received_at"] + ctx.call_deadline + ctx.settle
+    if now >= until:
+        return False
+    inbound.wait(tx, row["id"], until)
+    return True
 
 
 def _provider_id(row: Row) -> str:
@@ -96,14 +124,20 @@ def _confirm(ctx: Context, tx: Tx, row: Row, person: LockedPerson, execution_id:
 
 
 def _by_hand(
-    tx: Tx, row: Row, person: LockedPerson, identity_id: int, kind: ActionKind, now: datetime
-) -> Hints:
+    tx: Tx,
+    row: Row,
+    kind: ActionKind,
+    now: datetime,
+    *,
+    person_id: int | None = None,
+    identity_id: int | None = None,
+) -> None:
     """Somebody used the account without us: it counts as a send all the same."""
     execution_id = executions.insert_by_hand(
         tx,
         {
-            "kind": kind.value, "channel": row["channel"], "account_id": row["account_id"], "app_id": accounts.get(tx, row["account_id"])["app_id"], "identity_id": identity_id,
-            "touch": kind is ActionKind.SEND_TWITTER_DM, "at": row["occurred_at"], "now": now,
+            "kind": kind.value, "channel": row["channel"], "account_id": row["account_id"], "app_id": accounts.get(tx, row["account_id"])["app_id"],
+            "identity_id": identity_id, "inbound_id": row["id"], "touch": kind is ActionKind.SEND_TWITTER_DM, "at": row["occurred_at"], "now": now,
             "ids": {"dm_event_id": _provider_id(row)} if _provider_id(row) else {},
         },
     )  # fmt: skip
@@ -113,10 +147,9 @@ def _by_hand(
             events.Event(
                 kind=EventKind.SENT_BY_HAND,
                 at=now,
-                person_id=person.id,
+                person_id=person_id,
                 account_id=row["account_id"],
                 execution_id=execution_id,
             )
         ],
     )
-    return []

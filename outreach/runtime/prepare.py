@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from outreach.content.rendering import Missing, Rendered, TooLong, compose
 from outreach.engine.graph import Graph
 from outreach.engine.kinds import ActionKind, ExecutionState
+from outreach.engine.messages import BODY_LIMITS
 from outreach.errors import NeedsNewerWorker
 from outreach.limits.scope import Scope
 from outreach.models import claims, sequences
@@ -104,14 +105,6 @@ def _rendered(row: Row, graph: Graph) -> Prepared | NotRenderable:
     )
 
 
-#: Characters; a channel's own hard limits (providers' capabilities say the same, and the compiler checks them early).
-_MAX_LENGTH = {
-    ActionKind.SEND_TWITTER_DM: 10_000,
-    ActionKind.SEND_LINKEDIN_DM: 8_000,
-    ActionKind.SEND_CONNECTION_REQUEST: 300,
-}
-
-
 def render_for(row: Row, graph: Graph) -> Rendered | Missing | TooLong | None:
     """The node's text for this lead in its variant; None for an action without words. `row` is models.claims.prepare's."""
     node = graph.node(row["cursor"])
@@ -124,7 +117,7 @@ def render_for(row: Row, graph: Graph) -> Rendered | Missing | TooLong | None:
         fallback=node.message.fallback,
         values=values_of(row, graph),
         defaults=graph.defaults,
-        max_length=_MAX_LENGTH.get(node.kind),
+        max_length=BODY_LIMITS.get(node.kind),
     )
 
 

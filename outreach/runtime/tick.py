@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from outreach.compliance import register
 from outreach.engine.kinds import CHANNEL_OF, ActionKind
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
@@ -56,7 +57,7 @@ def tick(ctx: Context) -> Hints:
 def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     """What goes on even when everything is paused: reading, draining, asking."""
     found = [hints.digest(i) for i in ticks.inbound_to_digest(tx, now, _MOST_INBOUND)]
-    found += [hints.drain(i) for i in ticks.draining_persons(tx, _MOST_OTHERS)]
+    found += [hints.drain(i) for i in register.still_draining(tx, limit=_MOST_OTHERS)]
     found += [hints.refresh(i) for i in ticks.unrefreshed(tx, now, GAVE_UP)]
     found += [hints.advance(i) for i in ticks.forsaken_calls(tx, now, ctx.settle, _MOST_OTHERS)]
     found += [

@@ -8,8 +8,11 @@ import pytest
 
 from outreach.audience.importing import Order, run_import
 from outreach.models.base import Database
+from outreach.providers.base import InboundItem, InboundKind
+from outreach.runtime.accept import accept
 from outreach.runtime.erase import erase
 from outreach.simulator import id_of_handle
+from tests.integration.law_support import fault
 from tests.stage import House, build
 
 pytestmark = pytest.mark.servers
@@ -74,6 +77,101 @@ def test_what_an_erased_person_writes_later_is_kept_without_who_and_what(house: 
     assert "second-fingerprint" not in everything(house)
     assert id_of_handle("ann") not in everything(house)
     assert len(house.db.read("SELECT 1 AS one FROM inbound WHERE kind = 'message_in'")) == 2
+
+
+def follow_both_ways(house: House) -> None:
+    """Somebody follows by hand, and is followed back; the echo of it waits."""
+    now, we, them = house.clock.now(), id_of_handle("we"), id_of_handle("ann")
+    house.simulator.acts.follow(we, them, now, by="hand")
+    house.simulator.acts.follow_back(now, them, we)
+    house.run()
+
+
+def by_hand(house: House, text: str) -> None:
+    sent = house.simulator.acts.message(
+        id_of_handle("we"), id_of_handle("ann"), text, house.clock.now(), by="hand"
+    )
+    assert not hasattr(sent, "status"), sent
+    house.run()
+
+
+def test_what_is_called_by_both_sides_ids_is_forgotten_too(house: House) -> None:
+    ann, _ = contacted(house)
+    follow_both_ways(house)
+    house.simulator.acts.unfollow_back(house.clock.now(), id_of_handle("ann"), id_of_handle("we"))
+    house.run()
+    assert id_of_handle("ann") in str(house.db.read("SELECT content_id FROM signal"))
+    assert erase(house.ctx, ann, by="test")
+    assert id_of_handle("ann") not in everything(house)
+    house.simulator.acts.unfollow(id_of_handle("we"), id_of_handle("ann"), house.clock.now())
+    follow_both_ways(house)
+    house.pass_time(timedelta(minutes=5))
+    assert id_of_handle("ann") not in everything(house)
+
+
+def test_what_is_sent_by_hand_to_an_erased_person_counts_and_names_nobody(house: House) -> None:
+    ann, _ = contacted(house)
+    assert erase(house.ctx, ann, by="test")
+    by_hand(house, "by hand, third-fingerprint")
+    follow_both_ways(house)
+    house.pass_time(timedelta(minutes=5))
+    after = everything(house)
+    assert [p for p in (*FINGERPRINTS, "third-fingerprint") if p in after] == []
+    found = [(e["kind"], e["cause"], e["identity_id"]) for e in house.executions()][1:]
+    assert found == [("SEND_TWITTER_DM", "by_hand", None), ("FOLLOW_ON_TWITTER", "by_hand", None)]
+
+
+def test_an_echo_of_ours_that_comes_after_the_erasure_is_not_counted_again(house: House) -> None:
+    fault(house, "webhook:dm.sent", "postpone", seconds=600, times=1)
+    ann = house.person("ann")
+    house.says("ann", "Hello you")
+    house.run()
+    (lead,) = house.enroll("hello", [ann])
+    assert len(house.accepted()) == 1
+    assert erase(house.ctx, ann, by="test")
+    assert house.db.read("SELECT 1 AS one FROM inbound WHERE kind = 'message_out'") == []
+    house.pass_time(timedelta(minutes=20))
+    assert len(house.db.read("SELECT 1 AS one FROM inbound WHERE kind = 'message_out' AND peer = ''")) == 1
+    assert [e["lead_id"] for e in house.executions()] == [lead]
+
+
+HANDLE = "zelda_9"
+
+
+def test_who_was_known_by_handle_alone_is_kept_out_by_it(db: Database, tmp_path: Path) -> None:
+    house = build(db, tmp_path, people=[{"handle": HANDLE, "persona": "silent"}])
+    house.account()
+    zelda = house.person(HANDLE, resolved=False)
+    house.says(HANDLE, "unread, fourth-fingerprint")
+    house.simulator.run_until(house.clock.now())
+    assert [
+        r["state"] for r in house.db.read("SELECT state FROM inbound WHERE peer_handle = %s", (HANDLE,))
+    ] == ["stored"]
+    assert erase(house.ctx, zelda, by="test")
+    house.says(HANDLE, "later, fifth-fingerprint")
+    house.run()
+    rows = house.db.read("SELECT t::text AS row FROM inbound t")
+    assert [p for p in (HANDLE, id_of_handle(HANDLE), "fourth-f", "fifth-f") if p in str(rows).lower()] == []
+    assert len(rows) == 2
+
+
+def test_a_handle_of_somebody_erased_that_has_changed_hands_hides_nobody_else(house: House) -> None:
+    bob = house.person("bob", resolved=False)
+    assert erase(house.ctx, bob, by="test")
+    ann = house.person("ann")
+    accept(
+        house.ctx,
+        "twitter",
+        [
+            InboundItem(
+                kind=InboundKind.MESSAGE_IN, content_id="dm:7", account_external_id=id_of_handle("we"), peer=id_of_handle("ann"),
+                occurred_at=house.clock.now(), text="STOP", peer_handle="Bob",
+            )
+        ],
+    )  # fmt: skip
+    house.pass_time(timedelta(minutes=2))
+    rows = house.db.read("SELECT suppressed_at IS NOT NULL AS stopped FROM person WHERE id = %s", (ann,))
+    assert rows == [{"stopped": True}]
 
 
 def test_importing_an_erased_identifier_again_stays_blocked(house: House, tmp_path: Path) -> None:

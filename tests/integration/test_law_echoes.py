@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from outreach.models.base import Database
+from outreach.models import claims, reports
+from outreach.models.base import Database, to_json
 from outreach.providers.base import Accepted, Refused
+from outreach.rehearsal.judge import judge
+from outreach.runtime import hints
 from outreach.runtime.claim import Claimed, claim
 from outreach.runtime.prepare import Prepared, prepare
 from outreach.runtime.settle import settle
@@ -18,6 +21,7 @@ from tests.integration.law_support import (
     NO_CAPS,
     WRITE,
     WRITE_AND_LISTEN,
+    GrantsEverything,
     acts,
     execution,
     fault,
@@ -180,3 +184,129 @@ def test_the_echo_of_a_follow_settles_it_whenever_it_comes(house: House) -> None
     assert (states(house, lead), house.lead(lead)["state"]) == (["sent"], "finished")
     house.pass_time(DAY, step=DAY / 4)
     assert (len(house.executions()), acts(house)) == (1, [("follow", "ann")])
+
+
+def test_who_is_followed_by_hand_twice_counts_twice(house: House) -> None:
+    persons = friends(house, "ann", "bob", "cid")
+    for _ in range(2):
+        follow_by_hand(house, "ann")
+        house.simulator.acts.unfollow(id_of_handle("we"), id_of_handle("ann"), house.clock.now(), by="hand")
+        house.pass_time(5 * MINUTE)
+    assert [(row["kind"], row["cause"]) for row in house.executions()] == [
+        ("FOLLOW_ON_TWITTER", "by_hand")
+    ] * 2
+    (lead,) = house.enroll("follow", persons[2:])
+    assert house.lead(lead)["waiting_detail"] == "cap.account"
+
+
+def test_a_hint_that_comes_twice_does_not_shorten_the_wait_of_an_echo(house: House) -> None:
+    house.deliver = lambda hint: [hint, hint, hint]
+    friends(house, "ann")
+    by_hand(house, "ann", "By hand to somebody known")
+    by_hand(house, "bob", "By hand to a stranger")
+    assert states(house) == []
+    house.pass_time(5 * MINUTE)
+    assert states(house) == ["sent", "sent"]
+
+
+# --- by hand, to people whom we do not know ------------------------------------------------------------------
+
+STRANGERS = ("ann", "bob")
+
+
+def known_people(house: House) -> list[int]:
+    return [row["id"] for row in house.db.read("SELECT person_id AS id FROM identity")]
+
+
+def test_a_stranger_is_counted_after_the_same_wait_and_stays_a_stranger(house: House) -> None:
+    by_hand(house, "ann", "By hand")
+    wait = house.ctx.call_deadline + house.ctx.settle
+    house.pass_time(wait - timedelta(seconds=1), step=timedelta(seconds=10))
+    assert states(house) == []
+    house.pass_time(MINUTE)
+    (row,) = house.executions()
+    assert (row["state"], row["cause"], row["lead_id"], row["identity_id"]) == ("sent", "by_hand", None, None)
+    assert row["effect_by"] == house.accepted()[0].t_scaled.replace(microsecond=row["effect_by"].microsecond)
+    assert [house.db.read(f"SELECT id FROM {t}") for t in ("person", "identity", "lead")] == [[], [], []]
+    (event,) = house.db.read("SELECT person_id, execution_id, payload FROM event WHERE kind = 'SentByHand'")
+    assert event == {"person_id": None, "execution_id": row["id"], "payload": {}}
+    (shown,) = house.db.run(lambda tx: reports.ledger(tx, state=None, account=None, since=None, limit=9))
+    assert (shown["id"], shown["person_id"]) == (row["id"], None)
+
+
+@pytest.mark.parametrize("scope", ["account", "app", "instance"])
+@pytest.mark.parametrize("kind", ["SEND_TWITTER_DM", "FOLLOW_ON_TWITTER"])
+@pytest.mark.parametrize("limiter", ["seeded", "blind"])
+def test_what_is_done_by_hand_to_strangers_counts_against_every_cap(
+    db: Database, tmp_path: Path, scope: str, kind: str, limiter: str
+) -> None:
+    house = open_house(db, tmp_path, limiter=GrantsEverything() if limiter == "blind" else None)
+    roomy_account(house)
+    sql(house, f"UPDATE {scope} SET caps = caps || %s", to_json({kind: "2/day"}))
+    for text in (FOLLOW, WRITE):
+        house.publish(text)
+    for handle in STRANGERS:
+        follow_by_hand(house, handle) if kind == "FOLLOW_ON_TWITTER" else by_hand(house, handle, "By hand")
+    house.pass_time(5 * MINUTE)
+    (lead,) = house.enroll("write" if kind == "SEND_TWITTER_DM" else "follow", friends(house, "cid"))
+    assert house.lead(lead)["waiting_detail"] == f"cap.{scope}"
+    house.pass_time(DAY - 6 * MINUTE, step=HOUR / 2)
+    assert len(house.accepted()) == 2
+    house.pass_time(HOUR)
+    assert len(house.accepted()) == 3
+
+
+def test_a_limiter_that_lost_its_log_is_told_of_strangers_too(house: House) -> None:
+    (account,) = house.db.read("SELECT id FROM account")
+    for handle in STRANGERS:
+        by_hand(house, handle, "By hand")
+    house.pass_time(5 * MINUTE)
+    entries, newest = house.db.run(
+        lambda tx: claims.ledger_of(tx, "account", account["id"], "SEND_TWITTER_DM", house.clock.now() - DAY)
+    )
+    rows = house.executions()
+    assert entries == [(row["id"], row["effect_by"]) for row in rows]
+    assert (newest, len(rows)) == (rows[-1]["started_at"], 2)
+
+
+def test_a_message_by_hand_to_a_stranger_sets_the_pace(house: House) -> None:
+    sql(house, "UPDATE account SET pace = %s", to_json({"SEND_TWITTER_DM": 3600}))
+    by_hand(house, "ann", "By hand")
+    house.pass_time(5 * MINUTE)
+    (lead,) = house.enroll("write", friends(house, "cid"))
+    assert house.lead(lead)["waiting_detail"] == "pace.gap"
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_an_echo_of_a_stranger_counts_once_by_whichever_ways_it_comes(house: House, copies: int) -> None:
+    fault(house, "webhook:dm.sent", "duplicate", copies=copies, seconds=200)
+    by_hand(house, "ann", "By hand")
+    house.hints.append(hints.check_for_reply(house.db.read("SELECT id FROM account")[0]["id"]))
+    house.pass_time(2 * HOUR, step=MINUTE)
+    assert states(house) == ["sent"]
+    assert known_people(house) == []
+
+
+def test_who_is_imported_while_their_echo_waits_is_no_stranger(house: House) -> None:
+    by_hand(house, "ann", "By hand")
+    (ann,) = friends(house, "ann")
+    house.pass_time(5 * MINUTE)
+    (lead,) = house.enroll("write", [ann])
+    assert house.lead(lead)["waiting_detail"] == "touch.gap"
+
+
+def test_a_run_with_sends_by_hand_is_judged_clean(house: House) -> None:
+    friends(house, "bob")
+    for handle in ("ann", "bob"):
+        by_hand(house, handle, f"By hand to {handle}")
+    follow_by_hand(house, "ann")
+    house.pass_time(5 * MINUTE)
+    verdict = judge(
+        house.db,
+        house.accepted(),
+        house.deeds(),
+        caps={},
+        now=house.clock.now(),
+        machine=timedelta(seconds=1),
+    )
+    assert (verdict.clean, verdict.accepted, verdict.findings) == (True, 3, ())

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from outreach.models.base import Database, to_json
+from outreach.providers.base import InboundItem, InboundKind
+from outreach.runtime.accept import accept
 from outreach.runtime.perform import perform
 from tests.integration.law_support import (
     DAY,
@@ -240,6 +242,57 @@ def test_something_of_theirs_that_nobody_has_read_holds_the_next_send(house: Hou
     assert house.lead(row["lead_id"])["due_at"] == house.clock.now() + timedelta(seconds=5)
     house.pass_time(2 * MINUTE)
     assert (acts(house), states(house)) == ([], ["cancelled"])
+
+
+LETTER = 'sequence: letter\nactions:\n  hello: {do: SEND_EMAIL, message: {subject: Hello, body: "Hello. {{ opt_out }}"}}\n'
+
+
+def unread(house: House, handle: str, kind: InboundKind = InboundKind.MESSAGE_IN) -> None:
+    """Stored as it was pushed; the hint to read it is lost."""
+    accept(
+        house.ctx,
+        "twitter",
+        [
+            InboundItem(
+                kind=kind, content_id=f"dm:{handle}", account_external_id=id_of_handle("we"), peer=id_of_handle(handle),
+                occurred_at=house.clock.now(), text="STOP", peer_handle=handle,
+            )
+        ],
+    )  # fmt: skip
+
+
+def known_by_handle_too(house: House, handle: str) -> tuple[int, int]:
+    """Somebody with a mailbox and a handle that has no id yet; the execution that is about to write to the mailbox."""
+    house.publish(LETTER)
+    roomy_account(house, "post", channel="email")
+    person = house.person(handle, resolved=False)
+    house.db.run(lambda tx: house.identity(tx, person, "email", f"{handle}@example.org"))
+    (execution_id,) = plan(house, "letter", [person])
+    return person, execution_id
+
+
+@pytest.mark.parametrize("written", ["p1", "P1"])
+def test_something_unread_from_a_handle_without_an_id_holds_every_channel(house: House, written: str) -> None:
+    _, execution_id = known_by_handle_too(house, "p1")
+    unread(house, written)
+    perform(house.ctx, execution_id)
+    row = execution(house, execution_id)
+    assert (row["channel"], row["verdict"]["rule"]) == ("email", "inbound.undigested")
+    assert house.lead(row["lead_id"])["due_at"] == house.clock.now() + timedelta(seconds=5)
+    house.pass_time(2 * MINUTE)
+    assert (states(house), house.lead(row["lead_id"])["exit_reason"]) == (["cancelled"], "unsubscribed")
+
+
+@pytest.mark.parametrize(
+    ("handle", "kind"),
+    [("p2", InboundKind.MESSAGE_IN), ("p1", InboundKind.MESSAGE_OUT)],
+    ids=["another", "our own"],
+)
+def test_what_others_wrote_or_we_did_holds_nothing(house: House, handle: str, kind: InboundKind) -> None:
+    _, execution_id = known_by_handle_too(house, "p1")
+    unread(house, handle, kind)
+    perform(house.ctx, execution_id)
+    assert (execution(house, execution_id)["verdict"] or {}).get("rule") != "inbound.undigested"
 
 
 # --- failures ------------------------------------------------------------------------------------------------

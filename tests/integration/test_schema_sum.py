@@ -69,6 +69,12 @@ BAD = {
     " created_at) VALUES (1, 1, 'SEND_TWITTER_DM', 'twitter', 1, 1, 1, 'sent', 'start', now())",
     "a refusal without a reason": "INSERT INTO execution (lead_id, action_id, kind, channel, account_id, app_id, identity_id, state, cause,"
     " created_at) VALUES (1, 1, 'SEND_TWITTER_DM', 'twitter', 1, 1, 1, 'refused', 'start', now())",
+    "a send of ours to nobody": "INSERT INTO execution (lead_id, action_id, kind, channel, account_id, app_id, state, cause, created_at)"
+    " VALUES (1, 1, 'SEND_TWITTER_DM', 'twitter', 1, 1, 'planned', 'start', now())",
+    "a send by hand to nobody that no echo told of": "INSERT INTO execution (kind, channel, account_id, app_id, state, cause, started_at,"
+    " effect_by, sent_at, created_at) VALUES ('SEND_TWITTER_DM', 'twitter', 1, 1, 'sent', 'by_hand', now(), now(), now(), now())",
+    "a send of ours that is called an echo": "INSERT INTO execution (lead_id, action_id, kind, channel, account_id, app_id, identity_id,"
+    " inbound_id, state, cause, created_at) VALUES (1, 1, 'SEND_TWITTER_DM', 'twitter', 1, 1, 1, 1, 'planned', 'start', now())",
     "an effective opt-out that nobody asked for": "INSERT INTO person (suppression_effective_at, created_at) VALUES (now(), now())",
     "a stopped account without a reason": "INSERT INTO account (app_id, name, channel, external_id, base_url, access_token, state, created_at)"
     " VALUES (1, 'a', 'twitter', '1', 'http://127.0.0.1', 't', 'paused', now())",

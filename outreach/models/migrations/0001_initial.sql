@@ -349,7 +349,8 @@ CREATE TABLE execution (
     channel        text NOT NULL,
     account_id     bigint NOT NULL REFERENCES account,
     app_id         bigint NOT NULL REFERENCES app,
-    identity_id    bigint NOT NULL REFERENCES identity,
+    identity_id    bigint REFERENCES identity,       -- NULL only for sends made by hand to somebody whom we do not know
+    inbound_id     bigint,                           -- sends made by hand: the echo that told of it
     state          text NOT NULL CHECK (state IN ('planned', 'calling', 'sent', 'refused', 'in_doubt', 'held', 'absent', 'skipped',
                                                   'cancelled', 'blocked')),
     cause          text NOT NULL,                    -- the trigger that led here; 'start', 'one_off' or 'by_hand'
@@ -375,6 +376,8 @@ CREATE TABLE execution (
     UNIQUE (lead_id, action_id, visit),
     CHECK ((lead_id IS NULL) = (cause = 'by_hand')),
     CHECK ((lead_id IS NULL) = (action_id IS NULL)),
+    CHECK (inbound_id IS NULL OR cause = 'by_hand'),
+    CHECK (identity_id IS NOT NULL OR inbound_id IS NOT NULL),
     CHECK (state NOT IN ('calling', 'in_doubt', 'held') OR (fence IS NOT NULL AND started_at IS NOT NULL
            AND call_deadline IS NOT NULL AND effect_by IS NOT NULL)),
     CHECK (state <> 'sent' OR (sent_at IS NOT NULL AND effect_by IS NOT NULL AND started_at IS NOT NULL)),
@@ -389,6 +392,8 @@ CREATE INDEX execution_account_cap ON execution (account_id, kind, effect_by) WH
 CREATE INDEX execution_app_cap ON execution (app_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_sequence_cap ON execution (sequence_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_instance_cap ON execution (kind, effect_by) WHERE effect_by IS NOT NULL;
+-- An echo counts once, however often it is told.
+CREATE UNIQUE INDEX execution_echo ON execution (inbound_id) WHERE inbound_id IS NOT NULL;
 CREATE INDEX execution_identity ON execution (identity_id, effect_by);
 
 CREATE TABLE message_body (
@@ -434,6 +439,7 @@ CREATE TABLE inbound (
     account_id   bigint REFERENCES account,
     peer_kind    text NOT NULL DEFAULT '',           -- identity kind of the peer
     peer         text NOT NULL DEFAULT '',
+    peer_handle  text NOT NULL DEFAULT '',           -- normalised; where the peer may be known by it alone
     text         text,
     raw          jsonb NOT NULL,
     via          text NOT NULL CHECK (via IN ('webhook', 'poll', 'operator')),
@@ -447,6 +453,7 @@ CREATE TABLE inbound (
     UNIQUE (channel, account_key, content_id)
 );
 CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stored';
+CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 'stored' AND peer_handle <> '';
 CREATE INDEX inbound_todo ON inbound (id) WHERE state IN ('stored', 'waiting');
 CREATE INDEX inbound_person ON inbound (person_id, occurred_at) WHERE person_id IS NOT NULL;
 
