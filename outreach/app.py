@@ -42,6 +42,8 @@ class App:
     broker: Broker
     instance: Instance
     webhooks: dict[str, Any] = field(default_factory=dict)
+    #: what there is to say of a schema of a newer release
+    schema_note: str | None = None
 
     def hint(self, hints: Iterable[Hint]) -> None:
         """Enqueue; a Redis that is down costs latency, never a lead: the sweep hints again."""
@@ -71,7 +73,9 @@ def build(settings: Settings, *, clock: Clock | None = None, keep_connections: b
             "DATABASE_URL and REDIS_URL are not set", hint="outreach up starts its own; or set both"
         )
     db = Database(settings.database_url, pool_size=settings.pool_size, keep_connections=keep_connections)
-    require_schema(db)
+    schema_note = require_schema(db)
+    if schema_note:
+        log.warning(schema_note, extra={"action": "newer_schema"})
     instance = db.run(instances.read)
     instances.require_same_clock(
         instance, name=settings.instance, origin=settings.clock_origin, factor=settings.clock_factor
@@ -91,8 +95,8 @@ def build(settings: Settings, *, clock: Clock | None = None, keep_connections: b
     )
     broker = make_broker(settings.redis_url, instance.key)
     return App(
-        settings=settings, context=context, broker=broker, instance=instance, webhooks=dict(build_webhooks())
-    )
+        settings=settings, context=context, broker=broker, instance=instance, webhooks=dict(build_webhooks()), schema_note=schema_note
+    )  # fmt: skip
 
 
 def _loopback_only(db: Database, instance: Instance) -> Callable[[], bool]:

@@ -1,5 +1,6 @@
 """The dramatiq broker, hardened, and the pipelined enqueue. Messages are hints: ids only, never retried, never trusted."""
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from outreach.limits.limiter import accept_self_signed
 ENGINE, INBOUND, SOON = "engine", "inbound", "soon"
 CHANNEL_QUEUES = ("twitter", "linkedin", "xmtp", "email")
 QUEUES = (ENGINE, INBOUND, *CHANNEL_QUEUES, SOON)
+
+log = logging.getLogger("outreach")
 
 _NETWORK = (redis.ConnectionError, redis.TimeoutError)
 #: Milliseconds. Far above every network timeout of a job: an asynchronous exception must never land between a
@@ -51,9 +54,20 @@ class SafeConsumer(_RedisConsumer):
 
     def __next__(self) -> Any:
         try:
-            return super().__next__()
+            message = super().__next__()
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
+        return message if message is None or self._is_known(message) else None
+
+    def _is_known(self, message: Any) -> bool:
+        """A hint for an actor of a newer release is dropped: the sweep of a worker that has it hints again."""
+        if message.actor_name in self.broker.actors:
+            return True
+        log.info(
+            "hint for an unknown actor dropped", extra={"action": "hint_dropped", "actor": message.actor_name}
+        )
+        self.ack(message)
+        return False
 
     def ack(self, message: Any) -> None:
         try:

@@ -54,4 +54,4 @@ class ConflictError(OutreachError):
 
 
 class NeedsNewerWorker(OutreachError):
-    """This graph was written by a newer release; this worker leaves it alone."""
+    """A row was written by a newer release; this one leaves it alone."""

@@ -185,25 +185,21 @@ def _of_database(settings: Settings) -> Iterator[Check]:
 
 
 def _schema(db: "Database") -> Check:
-    from outreach.models.migrate import CODE_RELEASE, schema_state
+    from outreach.models.migrate import schema_state
 
     state = schema_state(db)
-    if state.oldest_code > CODE_RELEASE:
-        health, detail, mend = (
-            Health.FAIL,
-            f"serves release {state.oldest_code} and later; this is {CODE_RELEASE}",
-            "deploy a newer release",
-        )
+    if state.refusal is not None:
+        health, detail, mend = Health.FAIL, state.refusal.message, state.refusal.hint or ""
     elif state.missing:
         health, detail, mend = Health.FAIL, f"lacks {', '.join(state.missing)}", "outreach migrate"
-    elif state.unknown:
+    elif state.note:
         health, detail, mend = (
             Health.WARN,
-            f"a newer release has added {', '.join(state.unknown)}",
-            "finish the deployment",
+            state.note,
+            "finish the deployment, or leave it so after a roll-back",
         )
     else:
-        health, detail, mend = Health.OK, "up to date", ""
+        health, detail, mend = Health.OK, f"up to date ({state.release})", ""
     return Check(id="O003", title="schema", health=health, detail=detail, mend=mend or None)
 
 

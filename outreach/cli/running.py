@@ -68,11 +68,13 @@ def migrate(ctx: typer.Context, as_json: AsJson = False) -> None:
     settings = read_settings(ctx)
     if settings.database_url is None:
         with start_servers(settings) as servers:
-            applied = prepare(_with_urls(settings, servers.database_url, servers.redis_url))
+            found = prepare(_with_urls(settings, servers.database_url, servers.redis_url))
     else:
-        applied = prepare(settings)
-    sentence = f"applied {', '.join(applied)}" if applied else "the schema is up to date"
-    done({"applied": applied}, sentence, as_json)
+        found = prepare(settings)
+    sentence = f"applied {', '.join(found.applied)}" if found.applied else "the schema is up to date"
+    if found.note:
+        sentence = f"nothing to do: {found.note}"
+    done({"applied": found.applied, "note": found.note}, sentence, as_json)
 
 
 def _with_urls(settings: Settings, database_url: str, redis_url: str) -> Settings:

@@ -60,8 +60,16 @@ def served(ctx: "typer.Context", *, aloud: bool = False) -> Iterator[Settings]:
         yield on_its_clock(ready)
 
 
-def prepare(settings: Settings) -> list[str]:
-    """Migrate and make the instance row; the migrations applied now."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The migrations applied now, and what there is to say of a schema of a newer release."""
+
+    applied: list[str]
+    note: str | None
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Migrate and make the instance row."""
     from outreach.clock import LiveClock
     from outreach.models import instance, migrate
 
@@ -72,7 +80,7 @@ def prepare(settings: Settings) -> list[str]:
             db, name=settings.instance or DEFAULT_INSTANCE, simulated_only=False, origin=settings.clock_origin,
             factor=settings.clock_factor, now=now,
         )  # fmt: skip
-    return applied
+        return Prepared(applied, migrate.require_schema(db))
 
 
 def on_its_clock(settings: Settings) -> Settings:

@@ -171,6 +171,8 @@ def _status(app: "App", tx: Any) -> dict[str, Any]:
         "instance": here.name,
         "now": now,
         "paused": here.pause_reason,
+        "schema": app.schema_note or "up to date",
+        "needs_newer_worker": reports.left_to_newer(tx),
         **{k: v for k, v in vitals.items() if k != "paused"},
         "waiting": reports.waiting(tx),
         "accounts_in_trouble": reports.stopped(accounts),

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import time, timedelta
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Message, Node, Variant, Window
-from outreach.engine.kinds import ActionKind, TriggerKind
+from outreach.engine.kinds import ActionKind, TriggerKind, known
 from outreach.errors import NeedsNewerWorker
 from outreach.ids import content_hash
-
-Word = TypeVar("Word", bound=StrEnum)
 
 
 def graph_to_json(graph: Graph) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def graph_from_json(stored: Mapping[str, Any]) -> Graph:
     """The graph again. Raises NeedsNewerWorker for a format or a kind that this release does not know."""
     if stored["format"] > GRAPH_FORMAT:
         raise NeedsNewerWorker(
-            hint=f"The graph has format {stored['format']}; this release reads {GRAPH_FORMAT}."
+            f"the graph has format {stored['format']}, formats to {GRAPH_FORMAT} are known here"
         )
     return Graph(
         sequence=stored["sequence"],
@@ -68,7 +65,7 @@ def _node_to_json(node: Node) -> dict[str, Any]:
 def _node_from_json(stored: Mapping[str, Any]) -> Node:
     return Node(
         key=stored["key"],
-        kind=_known(ActionKind, stored["kind"]),
+        kind=known(ActionKind, stored["kind"]),
         edges=tuple(_edge_from_json(edge) for edge in stored["edges"]),
         message=None if stored["message"] is None else _message_from_json(stored["message"]),
         wait=timedelta(seconds=stored["wait"]),
@@ -76,7 +73,7 @@ def _node_from_json(stored: Mapping[str, Any]) -> Node:
 
 
 def _edge_from_json(stored: Mapping[str, Any]) -> Edge:
-    kind = _known(TriggerKind, stored["kind"])
+    kind = known(TriggerKind, stored["kind"])
     return Edge(kind=kind, to=stored["to"], after=timedelta(seconds=stored["after"]))
 
 
@@ -109,9 +106,3 @@ def _seconds(duration: timedelta) -> int | float:
     """Whole seconds as an integer, so that equal durations have one spelling and one hash."""
     seconds = duration.total_seconds()
     return int(seconds) if seconds.is_integer() else seconds
-
-
-def _known(kinds: type[Word], name: str) -> Word:
-    if name not in kinds.__members__:
-        raise NeedsNewerWorker(hint=f"The graph holds {name}, which this release does not know.")
-    return kinds[name]

@@ -1,6 +1,19 @@
 """The closed vocabularies: channels, action and trigger kinds, signals, states. The seed's words, verbatim."""
 
 from enum import StrEnum
+from typing import TypeVar
+
+from outreach.errors import NeedsNewerWorker
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def known(words: type[Word], word: str) -> Word:
+    """The stored word as a member. Raises NeedsNewerWorker for one that this release does not know."""
+    try:
+        return words(word)
+    except ValueError:
+        raise NeedsNewerWorker(f"{words.__name__} {word!r} is not known here") from None
 
 
 class Channel(StrEnum):

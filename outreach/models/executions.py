@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from outreach.engine.kinds import ExecutionState
+from outreach.engine.kinds import ExecutionState, known
 from outreach.models import leads
 from outreach.models.base import SENDS_LOCK, Hot, Row, StartAgain, Tx, fields_of, part_of, to_json
 from outreach.models.leads import Lead
@@ -66,7 +66,7 @@ def read(tx: Tx, execution_id: int) -> Execution | None:
 
 
 def _execution(row: Row) -> Execution:
-    return Execution(**{**row, "state": ExecutionState(row["state"])})
+    return Execution(**{**row, "state": known(ExecutionState, row["state"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from outreach.models.base import Row, Tx
+from outreach.models.leads import NEEDS_NEWER
 
 
 def vitals(tx: Tx, now: datetime) -> Row:
@@ -28,7 +29,7 @@ def vitals(tx: Tx, now: datetime) -> Row:
 def unexplained(tx: Tx, now: datetime, late: timedelta) -> list[Row]:
     """The watchdog: active leads overdue by more than `late` that nothing explains.
 
-    Explained are: a pause, an account or app that is stopped or held by the provider, and a lead whose account has begun
+    Explained are: a pause, a worker too old for the lead, an account or app that is stopped or held by the provider, and a lead whose account has begun
     something of that kind within `late` (it works as fast as its pace and caps let it) or whose cap is full.
     """
     return tx.rows(
@@ -37,10 +38,11 @@ def unexplained(tx: Tx, now: datetime, late: timedelta) -> list[Row]:
           JOIN sequence s ON s.id = l.sequence_id CROSS JOIN instance n
           LEFT JOIN account a ON a.id = l.account_id LEFT JOIN app b ON b.id = a.app_id
          WHERE l.due_at <= %(late)s AND n.paused_at IS NULL AND s.state = 'active' AND l.paused_at IS NULL
+           AND NOT starts_with(coalesce(l.waiting_detail, ''), %(newer)s)
            AND (a.id IS NULL OR (a.state = 'ok' AND b.state = 'ok'))
            AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.kind = l.next_kind AND h.until > %(now)s
                               AND ((h.scope = 'account' AND h.scope_id = a.id) OR (h.scope = 'app' AND h.scope_id = b.id)))
            AND NOT EXISTS (SELECT 1 FROM execution e WHERE e.account_id = l.account_id AND e.kind = l.next_kind AND e.started_at > %(late)s)
          ORDER BY l.due_at LIMIT 1000""",
-        {"now": now, "late": now - late},
+        {"now": now, "late": now - late, "newer": NEEDS_NEWER},
     )

@@ -16,6 +16,7 @@ from outreach.engine.kinds import (
     SignalKind,
     TriggerKind,
     WaitingOn,
+    known,
 )
 from outreach.engine.state import ExecutionView, LeadView, SignalView
 from outreach.models import events, sequences
@@ -25,6 +26,9 @@ from outreach.models.base import Hot, Row, Tx, fields_of, part_of, to_json
 WANTS = {Want.INBOX: "CHECK_FOR_REPLY", Want.RELATIONSHIP: "LOOK_UP"}
 RESOLVE = "RESOLVE"
 _CAUSES = frozenset(kind.value for kind in TriggerKind)
+_CHANNELS = frozenset(channel.value for channel in Channel)
+#: How the detail of a lead begins that this or another worker could not read. The sweep gives such leads a share of their own.
+NEEDS_NEWER = "needs newer worker"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -228,6 +232,8 @@ def _bindings(row: Row) -> dict[Channel, Binding]:
             account_id=account, app_id=app, identity_id=identity, identity_kind=kind, usable=usable
         )
         for channel, account, app, identity, kind, usable in zip(*columns, strict=True)
+        # On a channel that only newer code speaks, nothing of a graph that this code can read happens.
+        if channel in _CHANNELS
     }
 
 
@@ -236,7 +242,9 @@ def _signals(row: Row) -> tuple[SignalView, ...]:
         return ()
     columns = (row[name] for name in ("signal_ids", "signal_kinds", "signal_ats", "signal_classes"))
     return tuple(
-        SignalView(id=id_, kind=SignalKind(kind), at=at, reply_class=ReplyClass(said) if said else None)
+        SignalView(
+            id=id_, kind=known(SignalKind, kind), at=at, reply_class=known(ReplyClass, said) if said else None
+        )
         for id_, kind, at, said in zip(*columns, strict=True)
     )
 
@@ -258,7 +266,7 @@ def _view(lead: Lead, row: Row, bindings: Mapping[Channel, Binding]) -> LeadView
     execution = None
     if row["execution_id"] is not None:
         execution = ExecutionView(
-            state=ExecutionState(row["state"]), sent_at=row["sent_at"], reason=row["reason"]
+            state=known(ExecutionState, row["state"]), sent_at=row["sent_at"], reason=row["reason"]
         )
     return LeadView(
         cursor=lead.cursor,

@@ -1,26 +1,35 @@
-"""Forward-only migrations: numbered SQL files, one transaction each, under one advisory lock."""
+"""Forward-only migrations: numbered SQL files, applied in one transaction, under one advisory lock.
 
-from collections.abc import Sequence
+Each file declares in its header the release that ships it and the oldest code that works on its schema, so that a
+roll-out can be rolled back: code that a newer schema serves goes on, code that it does not serve refuses to start.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from outreach.errors import ConfigurationError
 from outreach.ids import digest
 from outreach.models.base import MIGRATE_LOCK, Database, Tx
 
-#: Raised by one with each release that changes what code must understand; a schema states the oldest it serves.
-CODE_RELEASE = 1
-
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS migration (
-    name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL
+    name text PRIMARY KEY, number integer NOT NULL UNIQUE, sha256 text NOT NULL, release text NOT NULL,
+    serves_from integer NOT NULL CHECK (serves_from BETWEEN 1 AND number), applied_at timestamptz NOT NULL
 )"""
+_NAME = re.compile(r"(\d{4})_\w+")
+_HEADER = re.compile(r"^-- (release|serves from): *(\S+) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file: its name (`0001_initial`), its text, the digest that the history keeps."""
+    """One file: its name (`0001_initial`), its text, the digest that the history keeps, and what its header declares.
+
+    The number is the schema's once it is applied, and that of the code that ships it as its newest.
+    """
 
     name: str
     sql: str
@@ -29,19 +38,56 @@ class Migration:
     def sha256(self) -> str:
         return digest(self.sql)
 
+    @property
+    def number(self) -> int:
+        match = _NAME.fullmatch(self.name)
+        if match is None:
+            raise ConfigurationError(
+                f"migration {self.name}.sql has no number", hint="name it like 0002_what_it_does.sql"
+            )
+        return int(match[1])
 
-def shipped() -> list[Migration]:
-    """The migrations of this release, in order."""
-    folder = resources.files("outreach.models.migrations")
+    @property
+    def release(self) -> str:
+        """The release that ships it first."""
+        return self._declared("release")
+
+    @property
+    def serves_from(self) -> int:
+        """The oldest code that still works on this schema: the number of the newest migration which that code ships."""
+        number = self._declared("serves from")
+        if not number.isdecimal() or not 1 <= int(number) <= self.number:
+            raise ConfigurationError(
+                f"migration {self.name}.sql declares 'serves from: {number}'",
+                hint=f"the number of a migration from 1 to {self.number}: that of the oldest code which works on it",
+            )
+        return int(number)
+
+    def _declared(self, what: str) -> str:
+        found = dict(_HEADER.findall(self.sql)).get(what)
+        if found is None:
+            raise ConfigurationError(
+                f"migration {self.name}.sql does not declare '{what}'", hint=f"begin it with: -- {what}: ..."
+            )
+        return str(found)
+
+
+def read_folder(folder: Traversable) -> list[Migration]:
+    """The folder's migrations, in order."""
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     return [Migration(f.name.removesuffix(".sql"), f.read_text(encoding="utf-8")) for f in files]
 
 
+def shipped() -> list[Migration]:
+    """The migrations of this release, in order."""
+    return read_folder(resources.files("outreach.models.migrations"))
+
+
 def migrate(db: Database, now: datetime) -> Sequence[str]:
-    """Bring the schema up to this release; the names applied now, none when it is up to date.
+    """Bring the schema up to this release; the names applied now, none when it is up to date or newer. Never downgrades.
 
     Safe to run from several places at once. Raises ConfigurationError when a file that was applied has changed since,
-    or when the schema no longer serves code as old as this.
+    or when the schema is of a newer release that no longer serves this one.
     """
 
     def work(tx: Tx) -> Sequence[str]:
@@ -51,28 +97,34 @@ def migrate(db: Database, now: datetime) -> Sequence[str]:
         tx.execute("SET LOCAL lock_timeout = '5s'")
         tx.execute(_HISTORY)
         applied = {row["name"]: row["sha256"] for row in tx.rows("SELECT name, sha256 FROM migration")}
-        done = [m.name for m in shipped() if _apply(tx, m, applied, now)]
+        _require_unchanged(applied)
+        problem = _state(tx).refusal
+        if problem is not None:
+            raise problem
+        done = [m for m in shipped() if m.name not in applied]
+        for migration in done:
+            _apply(tx, migration, now)
         make_partitions(tx, now)
-        return done
+        return [m.name for m in done]
 
     return db.run(work)
 
 
-def _apply(tx: Tx, migration: Migration, applied: dict[str, str], now: datetime) -> bool:
-    known = applied.get(migration.name)
-    if known == migration.sha256:
-        return False
-    if known is not None:
-        raise ConfigurationError(
-            f"migration {migration.name} was applied with other contents",
-            hint="migrations are forward-only: restore the file and write a new one",
-        )
+def _require_unchanged(applied: Mapping[str, str]) -> None:
+    for migration in shipped():
+        if applied.get(migration.name, migration.sha256) != migration.sha256:
+            raise ConfigurationError(
+                f"migration {migration.name} was applied with other contents",
+                hint="migrations are forward-only: restore the file and write a new one",
+            )
+
+
+def _apply(tx: Tx, migration: Migration, now: datetime) -> None:
     tx.script(migration.sql)
     tx.execute(
-        "INSERT INTO migration (name, sha256, applied_at) VALUES (%s, %s, %s)",
-        (migration.name, migration.sha256, now),
+        "INSERT INTO migration (name, number, sha256, release, serves_from, applied_at) VALUES (%s, %s, %s, %s, %s, %s)",
+        (migration.name, migration.number, migration.sha256, migration.release, migration.serves_from, now),
     )
-    return True
 
 
 def make_partitions(tx: Tx, now: datetime) -> int:
@@ -87,37 +139,78 @@ def _months_later(now: datetime, months: int) -> datetime:
     return first.replace(year=year, month=month + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaState:
-    """How the database stands to this release."""
+    """How the database stands to this code."""
 
+    #: the number that this code was written for
+    code: int
+    #: shipped here, and not applied
     missing: Sequence[str]
-    unknown: Sequence[str]
-    oldest_code: int
+    #: applied, and not known here: a newer release has added them
+    newer: Sequence[str] = ()
+    #: the release of the newest migration that is applied
+    release: str = ""
+    #: the oldest code that the schema serves, and the release that came with it
+    serves_from: int = 1
+    serves_release: str = ""
+
+    @property
+    def refusal(self) -> ConfigurationError | None:
+        """Why this code must not touch a schema that other code has made; None: it may."""
+        there = f"the database was migrated by release {self.release} ({', '.join(self.newer)})"
+        if self.serves_from > self.code:
+            return ConfigurationError(
+                f"{there}, which serves release {self.serves_release} and later; this code is older (schema {self.code:04})",
+                hint=f"deploy release {self.serves_release} or later",
+            )
+        if self.newer and self.missing:
+            return ConfigurationError(
+                f"{there}, and lacks {', '.join(self.missing)}, which this code ships",
+                hint=f"deploy release {self.release}, or one that ships all of these migrations",
+            )
+        return None
+
+    @property
+    def note(self) -> str | None:
+        """What an operator should know of a newer schema that serves this code."""
+        if not self.newer or self.refusal:
+            return None
+        return f"the database is of a newer release ({self.release}: {', '.join(self.newer)}), which still serves this one"
 
 
 def schema_state(db: Database) -> SchemaState:
     """What is missing here, and what a newer release has added."""
-    exists = db.read("SELECT to_regclass('migration') IS NOT NULL AS there")[0]["there"]
-    applied = {row["name"] for row in db.read("SELECT name FROM migration")} if exists else set()
-    names = [m.name for m in shipped()]
-    oldest = db.read("SELECT oldest_code FROM instance") if "0001_initial" in applied else []
+    return db.run(_state)
+
+
+def _state(tx: Tx) -> SchemaState:
+    ours = shipped()
+    code, names = max(m.number for m in ours), [m.name for m in ours]
+    if not tx.value("SELECT to_regclass('migration') IS NOT NULL"):
+        return SchemaState(code=code, missing=names)
+    rows = tx.rows("SELECT name, number, release, serves_from FROM migration ORDER BY number")
+    if not rows:
+        return SchemaState(code=code, missing=names)
+    serves_from = max(row["serves_from"] for row in rows)
+    applied = {row["name"] for row in rows}
     return SchemaState(
+        code=code,
         missing=[n for n in names if n not in applied],
-        unknown=sorted(applied - set(names)),
-        oldest_code=oldest[0]["oldest_code"] if oldest else 0,
+        newer=[row["name"] for row in rows if row["name"] not in names],
+        release=rows[-1]["release"],
+        serves_from=serves_from,
+        serves_release=next(row["release"] for row in rows if row["number"] >= serves_from),
     )
 
 
-def require_schema(db: Database) -> None:
-    """Raises ConfigurationError unless this release can work on this database."""
+def require_schema(db: Database) -> str | None:
+    """None, or what there is to say of a newer schema that serves this code. Raises ConfigurationError for any other."""
     state = schema_state(db)
+    if state.refusal is not None:
+        raise state.refusal
     if state.missing:
         raise ConfigurationError(
-            f"the database lacks {len(state.missing)} migration(s)", hint="run: outreach migrate"
+            f"the database lacks {', '.join(state.missing)}", hint="run: outreach migrate"
         )
-    if state.oldest_code > CODE_RELEASE:
-        raise ConfigurationError(
-            f"the database was made by a newer release and no longer serves this one (release {CODE_RELEASE})",
-            hint=f"deploy release {state.oldest_code} or later",
-        )
+    return state.note

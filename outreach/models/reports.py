@@ -6,6 +6,7 @@ from typing import Any
 
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx
+from outreach.models.leads import NEEDS_NEWER
 
 # --- leads -------------------------------------------------------------------------------------------------------
 
@@ -257,6 +258,16 @@ def waiting(tx: Tx) -> list[Row]:
     """Active leads by what they wait on."""
     return tx.rows(
         "SELECT waiting_on, count(*) AS leads, min(due_at) AS earliest FROM lead WHERE state = 'active' GROUP BY waiting_on ORDER BY 2 DESC"
+    )
+
+
+def left_to_newer(tx: Tx) -> int:
+    """Active leads that a worker could not read, and that only a newer one moves."""
+    return int(
+        tx.value(
+            "SELECT count(*) FROM lead WHERE state = 'active' AND starts_with(waiting_detail, %s)",
+            (NEEDS_NEWER,),
+        )
     )
 
 

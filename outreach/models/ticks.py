@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from outreach.models.base import Row, Tx
+from outreach.models.leads import NEEDS_NEWER
 
 #: Action kinds per channel that an account may be asked for, and the reads that leads wait for.
 _ASKED = """
@@ -80,7 +81,7 @@ UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
     SELECT d.id FROM unnest(%(accounts)s::bigint[], %(kinds)s::text[], %(tops)s::int[]) AS q (account_id, kind, top)
      CROSS JOIN LATERAL (SELECT l.id FROM lead l
                           WHERE l.account_id = q.account_id AND l.next_kind = q.kind AND l.due_at <= %(horizon)s
-                            AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s)
+                            AND l.state = 'active' AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s)
                           ORDER BY l.due_at LIMIT q.top FOR NO KEY UPDATE SKIP LOCKED) d)
 RETURNING id, due_at, account_id, next_kind"""
 
@@ -109,17 +110,56 @@ def claim_others(tx: Tx, *, now: datetime, horizon: datetime, lease: datetime, l
         """
         UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
             SELECT id FROM lead WHERE account_id IS NULL AND due_at <= %(horizon)s AND (hinted_until IS NULL OR hinted_until <= %(now)s)
+               AND state = 'active' AND NOT starts_with(coalesce(waiting_detail, ''), %(newer)s)
              ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED)
         RETURNING id, due_at""",
-        {"now": now, "horizon": horizon, "lease": lease, "limit": limit},
+        {"now": now, "horizon": horizon, "lease": lease, "limit": limit, "newer": NEEDS_NEWER},
     )
 
 
-def inbound_to_digest(tx: Tx, now: datetime, limit: int) -> list[int]:
-    """Stored but not understood yet, or waiting and ripe."""
+#: The (account, kind) pairs that leads are filed under, one index look-up each, less those that this release sweeps.
+_CLAIM_STRANGE = f"""
+UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+    WITH RECURSIVE pair AS (
+        (SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND account_id IS NOT NULL
+          ORDER BY account_id, next_kind LIMIT 1)
+        UNION ALL
+        SELECT n.account_id, n.next_kind FROM pair p CROSS JOIN LATERAL (
+            SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND (account_id, next_kind) > (p.account_id, p.next_kind)
+             ORDER BY account_id, next_kind LIMIT 1) n),
+    strange AS (
+        SELECT p.account_id, p.next_kind FROM pair p JOIN account a ON a.id = p.account_id
+         WHERE NOT EXISTS (SELECT 1 FROM {_ASKED} WHERE k.channel = a.channel AND k.kind = p.next_kind)),
+    due AS (
+        SELECT l.id, l.due_at FROM strange s
+          JOIN lead l ON l.account_id = s.account_id AND l.next_kind = s.next_kind AND l.due_at <= %(horizon)s
+        UNION ALL
+        SELECT id, due_at FROM lead WHERE account_id IS NULL AND due_at <= %(horizon)s AND starts_with(waiting_detail, %(newer)s))
+    SELECT l.id FROM lead l JOIN due d ON d.id = l.id
+     WHERE l.state = 'active' AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s)
+     ORDER BY l.due_at LIMIT %(limit)s FOR NO KEY UPDATE OF l SKIP LOCKED)
+RETURNING id, due_at"""
+
+
+def claim_strange(tx: Tx, *, now: datetime, horizon: datetime, lease: datetime, limit: int) -> list[Row]:
+    """Due leads that a worker could not read, or that wait for a kind which this release does not know; leased.
+
+    They have a share of their own: however many there are, they keep no place from the others.
+    """
+    return tx.rows(
+        _CLAIM_STRANGE,
+        {"now": now, "horizon": horizon, "lease": lease, "limit": limit, "newer": NEEDS_NEWER},
+    )
+
+
+def inbound_to_digest(
+    tx: Tx, now: datetime, limit: int, *, channels: Sequence[str], kinds: Sequence[str]
+) -> list[int]:
+    """Stored but not understood yet, or waiting and ripe; of the channels and kinds that this release can digest."""
     rows = tx.rows(
-        "SELECT id FROM inbound WHERE state IN ('stored', 'waiting') AND (state = 'stored' OR digest_after <= %s) ORDER BY id LIMIT %s",
-        (now, limit),
+        "SELECT id FROM inbound WHERE state IN ('stored', 'waiting') AND (state = 'stored' OR digest_after <= %s)"
+        " AND channel = ANY(%s) AND kind = ANY(%s) ORDER BY id LIMIT %s",
+        (now, list(channels), list(kinds), limit),
     )
     return [row["id"] for row in rows]
 

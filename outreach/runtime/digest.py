@@ -41,7 +41,11 @@ def digest(ctx: Context, inbound_id: int) -> Hints:
         # An echo settles executions like T2: the lock `sends` comes before every row, here as there.
         executions.share_sends(tx)
         row = inbound.read(tx, inbound_id)
-        if row is None or row["state"] not in ("stored", "waiting"):
+        if (
+            row is None
+            or row["state"] not in ("stored", "waiting")
+            or not understood(row["channel"], row["kind"])
+        ):
             return []
         if row["kind"] == InboundKind.ACCOUNT_REVOKED.value:
             return _revoked(ctx, tx, row)
@@ -55,6 +59,15 @@ def digest(ctx: Context, inbound_id: int) -> Hints:
         return _understand(ctx, tx, Arrival(row=row, person=person, identity_id=identity["id"], now=now))
 
     return ctx.db.run(work)
+
+
+def understood(channel: str, kind: str) -> bool:
+    """False: a newer release stored it, and it stays as it came in until that digests it."""
+    return channel in _CHANNELS and kind in _KINDS
+
+
+_CHANNELS = {channel.value for channel in Channel}
+_KINDS = {kind.value for kind in InboundKind}
 
 
 def _peer(ctx: Context, tx: Tx, row: Row) -> Row | None:

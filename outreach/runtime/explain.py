@@ -105,15 +105,15 @@ def _lead(ctx: Context, tx: Tx, row: Row, now: datetime) -> LeadWhy:
 
 
 def _judge(ctx: Context, tx: Tx, execution_id: int, now: datetime) -> Sequence[Verdict]:
-    """Every line, as T1 would read it now. A graph of a newer release is not judged: the lead says so itself."""
+    """Every line, as T1 would read it now. What a newer release wrote is not judged: the lead says so itself."""
     row = claims.prepare(tx, execution_id)
     if row is None:
         return ()
     try:
         graph = sequences.graph_of(tx, row["version_id"])
+        facts, _ = read_facts(
+            ctx, tx, execution_id, graph=graph, scopes=scopes_of(row, graph), epoch=row["epoch"], performer=Performer.ENGINE, now=now
+        )  # fmt: skip
     except NeedsNewerWorker:
         return ()
-    facts, _ = read_facts(
-        ctx, tx, execution_id, graph=graph, scopes=scopes_of(row, graph), epoch=row["epoch"], performer=Performer.ENGINE, now=now
-    )  # fmt: skip
     return gate.explain(facts)

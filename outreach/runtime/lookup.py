@@ -19,7 +19,7 @@ _BATCH = 100
 def look_up(ctx: Context, account_id: int) -> Hints:
     """One batch of the account's wanted relationships; leads that waited are hinted or go on."""
     account, channel, wanted, began_at = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
-    if not wanted:
+    if not wanted or channel not in ctx.providers:
         return []
     answer = ctx.providers[channel].relationships(account, [w["value"] for w in wanted])
     if isinstance(answer, ReadFailed):

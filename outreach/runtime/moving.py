@@ -17,8 +17,10 @@ from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
 
-#: A lead that only an operator, a human or a newer worker can move is looked at this often all the same.
+#: A lead that only an operator or a human can move is looked at this often all the same.
 LOOK_AGAIN = timedelta(hours=1)
+#: What only newer code can move is soon looked at again: a roll-out takes minutes.
+NEWER_LOOK = timedelta(minutes=15)
 TASK_LOOK = timedelta(days=1)
 #: The one action kind that a lead is filed under for evidence, not for a call.
 _POLL = ActionKind.CHECK_FOR_REPLY
@@ -33,13 +35,18 @@ def go_on(ctx: Context, tx: Tx, lead: Lead, now: datetime) -> Hints:
         return []
     try:
         graph = sequences.graph_of(tx, lead.version_id)
+        seen = leads.view(tx, lead, graph)
     except NeedsNewerWorker as newer:
-        lead.wait(now + LOOK_AGAIN, WaitingOn.PAUSE, f"needs newer worker: {newer.message}")
+        leave_to_newer(lead, newer, now)
         return []
-    seen = leads.view(tx, lead, graph)
     decision = decide(graph, seen.view, now)
     _make_moves(tx, lead, decision, now)
     return _then(ctx, tx, lead, graph, decision, seen, now)
+
+
+def leave_to_newer(lead: Lead, newer: NeedsNewerWorker, now: datetime) -> None:
+    """The lead stays where it is, and says why; whoever knows more goes on with it."""
+    lead.wait(now + NEWER_LOOK, WaitingOn.PAUSE, f"{leads.NEEDS_NEWER}: {newer.message}")
 
 
 def _make_moves(tx: Tx, lead: Lead, decision: Decision, now: datetime) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from outreach.compliance.verdicts import Verdict, refused
 from outreach.engine.kinds import ExecutionState, WaitingOn
+from outreach.errors import NeedsNewerWorker
 from outreach.limits.scope import Full, Granted, Scope, Unavailable, Unseeded
 from outreach.models import claims, executions
 from outreach.models.base import Tx
@@ -12,7 +13,7 @@ from outreach.runtime.call import call
 from outreach.runtime.claim import NotClaimed, claim, defer
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints, performs_on
-from outreach.runtime.moving import LOOK_AGAIN
+from outreach.runtime.moving import LOOK_AGAIN, leave_to_newer
 from outreach.runtime.prepare import Nothing, NotRenderable, Prepared, prepare
 from outreach.runtime.settle import settle
 
@@ -47,7 +48,11 @@ def _step(ctx: Context, execution_id: int) -> tuple[Hints, str | None]:
     refusal = _acquire(ctx, prepared)
     if refusal is not None:
         return _postpone(ctx, prepared, refusal), None
-    claimed = claim(ctx, prepared)
+    try:
+        claimed = claim(ctx, prepared)
+    except NeedsNewerWorker as newer:
+        ctx.limiter.forget(prepared.scopes)
+        return _leave(ctx, prepared, newer), None
     if isinstance(claimed, NotClaimed):
         if claimed.verdict is not None:
             # The log holds a grant that came to nothing; there is no refund, so it is read anew from the ledger.
@@ -116,6 +121,19 @@ def _postpone(ctx: Context, prepared: Prepared, verdict: Verdict) -> Hints:
         found = defer(ctx, tx, locked.lead, execution, verdict, ctx.clock.at(locked.database_now))
         locked.lead.write(tx)
         return found
+
+    return ctx.db.run(work)
+
+
+def _leave(ctx: Context, prepared: Prepared, newer: NeedsNewerWorker) -> Hints:
+    """Something that the gate must judge was written by a newer release: nothing is sent, nothing is blocked."""
+
+    def work(tx: Tx) -> Hints:
+        locked = executions.lock_lead(tx, prepared.lead_id)
+        if locked is not None and locked.lead.active:
+            leave_to_newer(locked.lead, newer, ctx.clock.at(locked.database_now))
+            locked.lead.write(tx)
+        return []
 
     return ctx.db.run(work)
 

@@ -31,12 +31,14 @@ def poll(ctx: Context, account_id: int) -> Hints:
 
 
 def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, datetime, str] | None:
+    account = accounts.get(tx, account_id)
+    if account["channel"] not in ctx.providers:
+        return None
     now = ctx.clock.at(tx.database_now())
     stale = now - ctx.machine(ctx.settings.poll_seconds)
     mark = watermarks.begin_poll(tx, account_id, now=now, lease=now + 2 * ctx.call_deadline, stale=stale)
     if mark is None:
         return None
-    account = accounts.get(tx, account_id)
     return account_ref(account), mark, now, account["channel"]
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from outreach.content.rendering import Missing, Rendered, TooLong, compose
 from outreach.engine.graph import Graph
-from outreach.engine.kinds import ActionKind, ExecutionState
+from outreach.engine.kinds import ActionKind, ExecutionState, known
 from outreach.engine.messages import BODY_LIMITS
 from outreach.errors import NeedsNewerWorker
 from outreach.limits.scope import Scope
@@ -71,16 +71,15 @@ def prepare(ctx: Context, execution_id: int) -> Prepared | NotRenderable | Nothi
         if row["due_at"] > ctx.clock.now() + ctx.machine(_EARLY_SECONDS):
             return Nothing()  # deferred meanwhile: a doubled hint must not pay for it at the limiter
         try:
-            graph = sequences.graph_of(tx, row["version_id"])
+            return _rendered(row, sequences.graph_of(tx, row["version_id"]))
         except NeedsNewerWorker:
             return Nothing([hints.advance(row["lead_id"])])
-        return _rendered(row, graph)
 
     return ctx.db.run(work)
 
 
 def _rendered(row: Row, graph: Graph) -> Prepared | NotRenderable:
-    kind = ActionKind(row["kind"])
+    kind = known(ActionKind, row["kind"])
     text = render_for(row, graph)
     if isinstance(text, Missing):
         return NotRenderable(

@@ -26,7 +26,7 @@ from outreach.compliance.facts import (
     TouchPolicy,
 )
 from outreach.engine.graph import Graph
-from outreach.engine.kinds import MESSAGE_KINDS, NEGATIVE_TRIGGERS, ActionKind, Channel, TriggerKind
+from outreach.engine.kinds import MESSAGE_KINDS, NEGATIVE_TRIGGERS, ActionKind, Channel, TriggerKind, known
 from outreach.limits.scope import Scope
 from outreach.models import claims
 from outreach.models.base import Row, Tx
@@ -80,8 +80,8 @@ def _facts(
         now=now,
         recheck=ctx.machine(min(5.0, ctx.settings.tick_seconds)),
         performer=performer,
-        kind=ActionKind(row["kind"]),
-        channel=Channel(row["channel"]),
+        kind=known(ActionKind, row["kind"]),
+        channel=known(Channel, row["channel"]),
         instance=_instance(row),
         app=AppFacts(state=row["app_state"], state_reason=row["app_state_reason"]),
         account=_account(row),
@@ -130,7 +130,7 @@ def _account(row: Row) -> AccountFacts:
         state_reason=row["account_state_reason"],
         zone=row["account_zone"],
         follow_permitted=row["follow_permitted"],
-        dm_mode=DmMode(row["dm_mode"]),
+        dm_mode=known(DmMode, row["dm_mode"]),
         loopback=is_loopback(row["base_url"]),
     )
 
@@ -159,7 +159,9 @@ def _hits(row: Row) -> tuple[SuppressionHit, ...]:
         strict=True,
     )
     return tuple(
-        SuppressionHit(scope=scope, at=at, reason=reason, channel=Channel(channel) if channel else None)
+        SuppressionHit(
+            scope=scope, at=at, reason=reason, channel=known(Channel, channel) if channel else None
+        )
         for scope, at, reason, channel in columns
     )
 
@@ -173,7 +175,7 @@ def _identity(row: Row) -> IdentityFacts:
         strict=True,
     )
     bases = tuple(
-        Basis(basis=BasisKind(basis), obtained_at=obtained, expires_at=expires, account_id=account)
+        Basis(basis=known(BasisKind, basis), obtained_at=obtained, expires_at=expires, account_id=account)
         for basis, obtained, expires, account in columns
     )
     return IdentityFacts(

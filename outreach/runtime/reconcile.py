@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from outreach.engine.events import EventKind
-from outreach.engine.kinds import ActionKind, ExecutionState, WaitingOn
+from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.models import claims, executions, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution, LockedSend
@@ -47,6 +47,11 @@ def _question(ctx: Context, execution_id: int) -> tuple[Row, str | None, Executi
             return None
         if ctx.clock.at(tx.database_now()) < read_back_at(ctx, execution):
             return None
+        if (
+            execution.channel not in ctx.providers
+            or execution.kind not in ctx.providers[execution.channel].capabilities
+        ):
+            return None  # a newer release's call: it stays in doubt until somebody asks who can
         return row, executions.body_of(tx, execution_id), execution
 
     return ctx.db.run(work)
@@ -126,6 +131,6 @@ def hold(tx: Tx, lead: Lead, execution: Execution, now: datetime) -> None:
     executions.hold(tx, execution.id, "the provider's pages do not show it, and cannot prove its absence")
     task_id = tasks.open_one(
         tx, kind="held", lead_id=lead.id, execution_id=execution.id, person_id=lead.person_id, reason="held", now=now,
-        detail={"action": ActionKind(execution.kind).value, "read_backs": execution.read_backs + 1},
+        detail={"action": execution.kind, "read_backs": execution.read_backs + 1},
     )  # fmt: skip
     lead.log(EventKind.ACTION_HELD, now, execution_id=execution.id, task_id=task_id)

@@ -14,6 +14,8 @@ _BATCH = 100
 def resolve(ctx: Context, account_id: int) -> Hints:
     """One batch; the leads that waited for their ids are hinted."""
     account, channel, handles = ctx.db.run(lambda tx: _unresolved(tx, account_id))
+    if channel not in ctx.providers:
+        return []
     if not handles:
         return ctx.db.run(lambda tx: _wake(ctx, tx, account_id))
     answer = ctx.providers[channel].resolve(account, [h["value"] for h in handles])

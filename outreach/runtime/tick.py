@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from outreach.compliance import register
-from outreach.engine.kinds import CHANNEL_OF, ActionKind
+from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
 from outreach.models import instance, ticks
 from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
+from outreach.providers.base import InboundKind
 from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint, Hints
@@ -21,6 +22,7 @@ from outreach.runtime.scopes import account_scope, app_scope
 #: What one tick claims at most per (account, kind), and at all.
 _MOST_PER_PAIR = 200
 _MOST_OTHERS = 2000
+_MOST_STRANGE = 500
 _MOST_INBOUND = 1000
 #: How long the newest start of an account still matters for its pace.
 _RECENTLY = timedelta(hours=1)
@@ -56,7 +58,7 @@ def tick(ctx: Context) -> Hints:
 
 def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     """What goes on even when everything is paused: reading, draining, asking."""
-    found = [hints.digest(i) for i in ticks.inbound_to_digest(tx, now, _MOST_INBOUND)]
+    found = [hints.digest(i) for i in _to_digest(tx, now)]
     found += [hints.drain(i) for i in register.still_draining(tx, limit=_MOST_OTHERS)]
     found += [hints.refresh(i) for i in ticks.unrefreshed(tx, now, GAVE_UP)]
     found += [hints.advance(i) for i in ticks.forsaken_calls(tx, now, ctx.settle, _MOST_OTHERS)]
@@ -68,6 +70,10 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
     return found
+
+
+def _to_digest(tx: Tx, now: datetime) -> list[int]:
+    return ticks.inbound_to_digest(tx, now, _MOST_INBOUND, channels=list(Channel), kinds=list(InboundKind))
 
 
 def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
@@ -86,6 +92,7 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     sends = [row for row in claimed if row["next_kind"] not in _READS]
     readers = [row for row in claimed if row["next_kind"] in _READS]
     others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
+    others += ticks.claim_strange(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_STRANGE)
     starts = [(row["id"], row["due_at"]) for row in [*others, *readers]] + _spaced(rooms, sends)
     return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
 

@@ -60,7 +60,10 @@ def test_a_file_that_changed_after_it_was_applied_is_refused(
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = [*shipped(), Migration("9999_broken", "CREATE TABLE half (id int); SELECT 1/0")]
+    broken = [
+        *shipped(),
+        Migration("9999_broken", "-- release: 9\n-- serves from: 1\nCREATE TABLE half (id int); SELECT 1/0"),
+    ]
     monkeypatch.setattr(migrating, "shipped", lambda: broken)
     with pytest.raises(psycopg2.errors.DivisionByZero):
         migrate(db, MONDAY)

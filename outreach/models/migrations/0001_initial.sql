@@ -1,3 +1,7 @@
+-- release: 0.1.0
+-- serves from: 1
+-- (Every migration declares both: docs/deploying.md, Out and back.)
+--
 -- The whole house in one migration. Rules that hold for every statement in this project:
 -- no default asks the time (times are parameters), states are encoded by CHECK and UNIQUE, money and
 -- permission live in rows that T1 reads. Lock order: person, app, account, lead, execution.
@@ -15,7 +19,6 @@ CREATE TABLE instance (
     paused_at         timestamptz,
     pause_reason      text,
     last_tick_at      timestamptz,
-    oldest_code       integer NOT NULL DEFAULT 1,   -- the oldest release number that this schema serves
     -- touches per person: never two within gap_hours, never more than limit within days
     policy            jsonb NOT NULL DEFAULT '{"touch": {"gap_hours": 48, "limit": 4, "days": 30}}',
     caps              jsonb NOT NULL DEFAULT '{}',  -- action kind -> caps text, for the whole instance
