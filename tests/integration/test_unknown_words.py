@@ -134,6 +134,31 @@ def test_an_execution_in_a_state_of_a_newer_release_leaves_its_lead_alone(house:
     )
 
 
+def test_a_doubtful_call_of_a_newer_release_is_not_asked_about(house: House) -> None:
+    (execution_id,) = plan(house, "follow", friends(house, "ann"))
+    long_ago = house.clock.now() - DAY
+    sql(
+        house,
+        "UPDATE execution SET kind = 'SEND_BY_PIGEON', state = 'in_doubt', fence = 1, started_at = %s, call_deadline = %s, effect_by = %s",
+        *[long_ago] * 3,
+    )
+    before = execution(house, execution_id)
+    assert reconcile(house.ctx, execution_id) == []
+    assert execution(house, execution_id) == before
+
+
+def test_a_binding_to_a_channel_of_a_newer_release_changes_nothing(house: House) -> None:
+    (execution_id,) = plan(house, "follow", friends(house, "ann"))
+    lead = execution(house, execution_id)["lead_id"]
+    sql(
+        house,
+        "INSERT INTO lead_binding (lead_id, channel, account_id, identity_id)"
+        " SELECT lead_id, 'telepathy', account_id, identity_id FROM lead_binding",
+    )
+    house.pass_time(2 * MINUTE)
+    assert (acts(house), house.lead(lead)["state"]) == ([("follow", "ann")], "finished")
+
+
 def test_a_lead_in_a_state_of_a_newer_release_is_neither_swept_nor_written(house: House) -> None:
     sql(
         house,
@@ -226,12 +251,12 @@ def test_a_hint_for_an_actor_of_a_newer_release_is_dropped_and_the_others_are_ca
     broker = make_broker(servers.redis_url, "unknown-actor")
     seen, done = [], threading.Event()
 
+    @dramatiq.actor(actor_name="advance_lead", queue_name=ENGINE, broker=broker)
     def look(row_id: int) -> None:
         seen.append(row_id)
         if len(seen) == 2:
             done.set()
 
-    dramatiq.actor(actor_name="advance_lead", queue_name=ENGINE, broker=broker)(look)
     names = [
         ("send_by_pigeon", 1, 0.0),
         ("advance_lead", 2, 0.0),
