@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.engine.timing import MAX_ATTEMPTS, backoff
+from outreach.failpoints import failpoint
 from outreach.models import accounts, executions, leads, tasks
 from outreach.models.base import Tx
 from outreach.models.executions import Execution
@@ -60,6 +61,7 @@ def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
             drain(ctx, tx, lead.person_id, now)
         lead.write(tx)
         after = executions.read(tx, claimed.execution_id)
+        failpoint("settle.in")
         return Settled(hints=found, effect_by=after.effect_by if after else None)
 
     return ctx.db.run(work)
