@@ -37,7 +37,7 @@ from tests.stage import House
 
 FACTOR = 60.0
 #: Real seconds: D, G, S. Long enough that no busy machine makes a call late that nobody killed.
-DEADLINE, GUARD, SETTLE = 3.0, 2.0, 1.0
+DEADLINE, GUARD, SETTLE = 6.0, 5.0, 1.0
 #: Two sequences, so that each point is met with a state to set and with a message to send.
 SEQUENCES = (
     """
@@ -50,6 +50,9 @@ actions:
 )
 #: our accounts: one that everything works for; one whose provider can be asked nothing; one whose answers are cut off
 WE, BLIND, CUT = "we", "blind", "cut"
+_WORKER = ["worker", "--queues", "engine,inbound,twitter,soon"]
+#: Real seconds after which a worker will not die any more.
+_NEVER = 40.0
 _KIND = {"FOLLOW_ON_TWITTER": "follow", "SEND_TWITTER_DM": "dm"}
 
 
@@ -86,6 +89,7 @@ class Lane:
     folder: Path
     environment: dict[str, str]
     simulator_url: str
+    nursery: "subprocess.Popen[str]"
     victims: list[Victim] = field(default_factory=list)
     killed_by: Counter[str] = field(default_factory=Counter)
 
@@ -123,25 +127,45 @@ class Lane:
     # --- workers -----------------------------------------------------------------------------------------------
 
     def kill(self, victim: Victim, failpoint: str) -> None:
-        """Hint the victim to a worker that dies at the point. Raises AssertionError where it does not."""
+        """Hint the victim to a worker that dies at the point. Raises AssertionError where it does not.
+
+        The first one at a point is started by its command, the others by the nursery.
+        """
         self._forget_hints()
         self.hint(message("engine", "advance_lead", victim.lead_id))
+        start = self._start if victim.trial not in self.killed_by else self._fork
+        end = start(failpoint)
         log = self.folder / "killed.log"
-        with self.worker(log, OUTREACH_FAILPOINT=failpoint) as process:
-            try:
-                code = process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                raise AssertionError(
-                    f"the worker never came to {failpoint}:\n{log.read_text()[-2000:]}"
-                ) from None
-        assert code == -signal.SIGKILL, f"at {failpoint}: exit code {code}\n{log.read_text()[-2000:]}"
+        assert end == str(-signal.SIGKILL), f"at {failpoint}: {end}\n{log.read_text()[-2000:]}"
         self.killed_by[victim.trial] += 1
+
+    def _start(self, failpoint: str) -> str:
+        with self.worker(self.folder / "killed.log", OUTREACH_FAILPOINT=failpoint) as process:
+            try:
+                return str(process.wait(timeout=_NEVER))
+            except subprocess.TimeoutExpired:
+                return "late"
+
+    def _fork(self, failpoint: str) -> str:
+        order = {
+            "words": _WORKER, "environment": self.environment | {"OUTREACH_FAILPOINT": failpoint},
+            "log": str(self.folder / "killed.log"), "seconds": _NEVER,
+        }  # fmt: skip
+        assert self.nursery.stdin is not None and self.nursery.stdout is not None
+        self.nursery.stdin.write(json.dumps(order) + "\n")
+        self.nursery.stdin.flush()
+        return self.nursery.stdout.readline().strip()
 
     @contextmanager
     def worker(self, log: Path, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
-        words = [sys.executable, "-m", "outreach", "worker", "--queues", "engine,inbound,twitter,soon"]
+        """A worker by its command, killed on leaving."""
         with log.open("ab") as out:
-            process = subprocess.Popen(words, env={**self.environment, **environment}, stdout=out, stderr=out)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "outreach", *_WORKER],
+                env={**self.environment, **environment},
+                stdout=out,
+                stderr=out,
+            )
             try:
                 yield process
             finally:
@@ -162,19 +186,21 @@ class Lane:
 
     def bring_into_doubt(self, victims: Sequence[Victim]) -> None:
         """Their calls are accepted and the connection is reset: the worker lives and does not know."""
-        self.hint(*(message("engine", "advance_lead", v.lead_id) for v in victims))
-        leads = [v.lead_id for v in victims]
-        with self.worker(self.folder / "doubt.log"):
-            wait_for(
-                lambda: (
-                    self._count(
-                        "SELECT count(*) AS n FROM execution WHERE lead_id = ANY(%s) AND state = 'in_doubt'",
-                        leads,
-                    )
-                    == len(leads)
-                ),
-                "the calls to be in doubt",
+
+        def certain() -> list[Row]:
+            return self.db.read(
+                "SELECT l.id, l.waiting_on, l.waiting_detail, e.state FROM lead l LEFT JOIN execution e ON e.lead_id = l.id"
+                " WHERE l.id = ANY(%s) AND e.state IS DISTINCT FROM 'in_doubt'",
+                ([v.lead_id for v in victims],),
             )
+
+        def all_in_doubt() -> bool:
+            left = certain()
+            self.hint(*(message("engine", "advance_lead", row["id"]) for row in left))
+            return not left
+
+        with self.worker(self.folder / "doubt.log"):
+            wait_for(all_in_doubt, "the calls to be in doubt", certain, every=1.0)
         time.sleep(DEADLINE + SETTLE)
 
     # --- recovery ----------------------------------------------------------------------------------------------
@@ -187,7 +213,7 @@ class Lane:
         stale += [message("engine", "advance_lead", v.lead_id) for v in self.victims]
         self.hint(*stale, *stale)
         with self.worker(self.folder / "healthy.log"):
-            wait_for(self._settled_after_a_tick, "everything to settle", self._unsettled)
+            wait_for(self._settled_after_a_tick, "everything to settle", self._unsettled, every=0.3)
 
     def _settled_after_a_tick(self) -> bool:
         self.hint(message("engine", "tick", 0).copy(args=()))
@@ -198,9 +224,6 @@ class Lane:
             "SELECT id, waiting_on, waiting_detail FROM lead WHERE state = 'active'"
             " AND NOT (waiting_on = 'doubt' AND waiting_detail = 'held')"
         )
-
-    def _count(self, statement: str, *values: Any) -> int:
-        return int(self.db.read(statement, values)[0]["n"])
 
     # --- what became of it -------------------------------------------------------------------------------------
 
@@ -218,8 +241,8 @@ class Lane:
         )
         events: dict[int, list[str]] = {}
         for row in self.db.read(
-            "SELECT (payload ->> 'execution_id')::bigint AS id, kind, payload ->> 'how' AS how FROM event"
-            " WHERE payload ? 'execution_id' ORDER BY lead_id, lead_seq"
+            "SELECT execution_id AS id, kind, payload ->> 'how' AS how FROM event"
+            " WHERE execution_id IS NOT NULL ORDER BY lead_id, lead_seq"
         ):
             events.setdefault(row["id"], []).append(
                 f"{row['kind']} {row['how']}" if row["how"] else row["kind"]
@@ -258,12 +281,12 @@ class Lane:
 
 
 def wait_for(
-    done: Callable[[], bool], what: str, left: Callable[[], object] = lambda: "", seconds: float = 90.0
+    done: Callable[[], bool], what: str, left: Callable[[], object], *, every: float, seconds: float = 120.0
 ) -> None:
     until = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < until, f"waited {seconds:g} s for {what}: {left()}"
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 # --- a lane's set-up ---------------------------------------------------------------------------------------------
@@ -294,7 +317,14 @@ def open_lane(servers: Servers, template: str, name: str, folder: Path) -> Itera
             simulator=cast(Simulator, None),  # it is a process here
             witness_path=folder / "witness.jsonl",
         )
-        lane = Lane(app=app, house=house, folder=folder, environment=environment, simulator_url=simulator)
+        lane = Lane(
+            app=app,
+            house=house,
+            folder=folder,
+            environment=environment,
+            simulator_url=simulator,
+            nursery=stack.enter_context(_nursery(environment)),
+        )
         for account in (WE, BLIND, CUT):
             caps = dict.fromkeys(_KIND, "5000/day")
             house.account(account, base_url=simulator, dm_mode="opt_in", mode_reason="a test", caps=caps, pace=NO_PACE)  # fmt: skip
@@ -345,4 +375,23 @@ def _simulator(folder: Path, origin: datetime) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+        process.stdout.close()
+
+
+@contextmanager
+def _nursery(environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[str]]":
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.nursery"],
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
         process.stdout.close()

@@ -19,7 +19,7 @@ from outreach.rehearsal.judge import Verdict
 from outreach.simulator import id_of_handle
 from tests.integration.kill_support import BLIND, CUT, WE, End, Lane, Victim, open_lane
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
 KILLS = int(os.environ.get("OUTREACH_TEST_KILLS", "20"))
 _LANES = 2
