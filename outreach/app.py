@@ -13,6 +13,7 @@ from outreach.broker import CHANNEL_QUEUES, ENGINE, INBOUND, enqueue_many, make_
 from outreach.clock import Clock, LiveClock
 from outreach.engine.kinds import CHANNEL_OF
 from outreach.errors import ConfigurationError
+from outreach.failpoints import failpoint
 from outreach.limits.limiter import RedisLimiter
 from outreach.models import instance as instances
 from outreach.models.base import Database
@@ -52,6 +53,7 @@ class App:
         ]
         if not messages:
             return
+        failpoint("hints.before")
         try:
             enqueue_many(self.broker, messages)
         except BrokerConnectionError as error:
@@ -59,6 +61,7 @@ class App:
                 "hints lost, the sweep will make up for them",
                 extra={"action": "hints_lost", "count": len(messages), "error": str(error)},
             )
+        failpoint("hints.after")
 
     def close(self) -> None:
         """Give back the connections."""

@@ -14,6 +14,7 @@ from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import CurrentMessage, TimeLimit
 from periodiq import PeriodiqMiddleware
 
+from outreach.failpoints import failpoint
 from outreach.ids import new_key
 from outreach.limits.limiter import accept_self_signed
 
@@ -74,6 +75,7 @@ class SafeConsumer(_RedisConsumer):
             super().ack(message)
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
+        failpoint("message.acked")
 
     def nack(self, message: Any) -> None:
         try:

@@ -57,7 +57,7 @@ class Settings:
     worker_threads: int = 6
     pool_size: int = 8
     log_level: str = "INFO"
-    #: for tests: the named point at which a worker dies as by kill -9 (runtime/failpoints.py); None: nowhere
+    #: for tests: the named point at which a worker dies as by kill -9 (failpoints.py); None: nowhere
     failpoint: str | None = None
     json_logs: bool = False
 

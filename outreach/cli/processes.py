@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from outreach import app as apps
+from outreach import failpoints
 from outreach.broker import QUEUES
 from outreach.cli.logs import set_up_logs
 from outreach.cli.session import on_its_clock
 from outreach.engine.suggest import did_you_mean
 from outreach.errors import ConfigurationError, OutreachError
-from outreach.runtime import failpoints
 from outreach.settings import Settings
 
 
@@ -21,14 +21,14 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     from outreach.cli.worker import run_worker
 
     set_up_logs(settings)
+    if settings.failpoint:
+        failpoints.arm(settings.failpoint)
     count = threads or settings.worker_threads
     # A thread holds one connection at a time, and the app's own look at the live switch may need one more.
     app = apps.build(replace(settings, pool_size=count + 2), keep_connections=True)
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
 
-    if settings.failpoint:
-        failpoints.arm(settings.failpoint)
     return run_worker(app.broker, queues=queues, threads=count)
 
 

@@ -29,6 +29,7 @@ import httpcore
 import httpx
 
 from outreach.errors import ConfigurationError
+from outreach.failpoints import failpoint
 from outreach.providers.base import NotStarted, Unknown
 
 #: An answer's body is cut here, in bytes.
@@ -209,11 +210,13 @@ class _BoundedStream(httpcore.NetworkStream):
         self._line = line
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        failpoint("http.written")
         return self._inner.read(max_bytes, self._line.exchange.left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         self._line.exchange.begin()
         self._inner.write(buffer, self._line.exchange.left(httpcore.WriteTimeout))
+        failpoint("http.half_written")
 
     def close(self) -> None:
         self._inner.close()

@@ -3,10 +3,10 @@
 import time
 
 from outreach.errors import ConfigurationError
+from outreach.failpoints import failpoint
 from outreach.providers.base import NotStarted, Outcome
 from outreach.runtime.claim import Claimed
 from outreach.runtime.context import Context
-from outreach.runtime.failpoints import failpoint
 
 
 def call(ctx: Context, claimed: Claimed) -> Outcome:

@@ -10,6 +10,7 @@ from outreach.compliance.facts import Facts, Performer
 from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
+from outreach.failpoints import failpoint
 from outreach.models import claims, executions, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import LockedSend
@@ -113,6 +114,7 @@ def _begin(
         pack=verdict.pack, pack_version=verdict.version,
     )  # fmt: skip
     lead.write(tx)
+    failpoint("claim.in")
     return Claimed(
         execution_id=locked.execution.id,
         fence=fence,

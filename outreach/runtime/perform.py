@@ -6,6 +6,7 @@ from datetime import datetime
 from outreach.compliance.verdicts import Verdict, refused
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.errors import NeedsNewerWorker
+from outreach.failpoints import failpoint
 from outreach.limits.scope import Full, Granted, Scope, Unavailable, Unseeded
 from outreach.models import claims, executions
 from outreach.models.base import Tx
@@ -24,6 +25,7 @@ _MOST_SECONDS = 20.0
 
 def perform(ctx: Context, execution_id: int) -> Hints:
     """Carry out a planned execution, and what follows at once on its channel; what else to look at."""
+    failpoint("perform.before")
     began = time.monotonic()
     others: Hints = []
     for _ in range(_MOST_STEPS):
@@ -48,6 +50,7 @@ def _step(ctx: Context, execution_id: int) -> tuple[Hints, str | None]:
     refusal = _acquire(ctx, prepared)
     if refusal is not None:
         return _postpone(ctx, prepared, refusal), None
+    failpoint("claim.before")
     try:
         claimed = claim(ctx, prepared)
     except NeedsNewerWorker as newer:
@@ -59,6 +62,7 @@ def _step(ctx: Context, execution_id: int) -> tuple[Hints, str | None]:
             ctx.limiter.forget(prepared.scopes)
         return claimed.hints, None
     settled = settle(ctx, claimed, call(ctx, claimed))
+    failpoint("settle.after")
     if settled.effect_by is not None:
         ctx.limiter.record(execution_id, prepared.scopes, claimed.started_at, settled.effect_by)
     return settled.hints, prepared.row["channel"]

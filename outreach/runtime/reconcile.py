@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
+from outreach.failpoints import failpoint
 from outreach.models import claims, executions, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution, LockedSend
@@ -36,6 +37,7 @@ def reconcile(ctx: Context, execution_id: int) -> Hints:
     assert execution.started_at is not None
     provider = ctx.providers[execution.channel]
     answer = provider.read_back(_call(ctx, row, body), ctx.clock.real(execution.started_at) - _SKEW)
+    failpoint("readback.after")
     natural = provider.capabilities[execution.kind].idempotency is Idempotency.NATURAL
     return ctx.db.run(lambda tx: _write(ctx, tx, execution, answer, natural))
 
@@ -78,6 +80,7 @@ def _write(ctx: Context, tx: Tx, asked: Execution, answer: ReadBack, natural: bo
     if lead.draining:
         drain(ctx, tx, lead.person_id, now)
     lead.write(tx)
+    failpoint("readback.in")
     return found
 
 

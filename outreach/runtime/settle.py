@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.engine.timing import MAX_ATTEMPTS, backoff
+from outreach.failpoints import failpoint
 from outreach.models import accounts, executions, tasks
 from outreach.models.base import Tx
 from outreach.models.executions import Execution
@@ -59,6 +60,7 @@ def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
         if lead.draining:
             drain(ctx, tx, lead.person_id, now)
         lead.write(tx)
+        failpoint("settle.in")
         return Settled(hints=found, effect_by=_effect_by(locked.execution, outcome, now))
 
     return ctx.db.run(work)
