@@ -180,3 +180,15 @@ def test_the_echo_of_a_follow_settles_it_whenever_it_comes(house: House) -> None
     assert (states(house, lead), house.lead(lead)["state"]) == (["sent"], "finished")
     house.pass_time(DAY, step=DAY / 4)
     assert (len(house.executions()), acts(house)) == (1, [("follow", "ann")])
+
+
+def test_a_second_follow_by_hand_is_counted_and_does_not_stick(house: House) -> None:
+    friends(house, "ann")
+    follow_by_hand(house, "ann")
+    house.pass_time(5 * MINUTE)
+    house.simulator.acts.unfollow(id_of_handle("we"), id_of_handle("ann"), house.clock.now(), by="hand")
+    house.pass_time(HOUR, step=10 * MINUTE)
+    follow_by_hand(house, "ann")
+    house.pass_time(5 * MINUTE)
+    assert [row["cause"] for row in house.executions()] == ["by_hand", "by_hand"]
+    assert {row["state"] for row in house.db.read("SELECT state FROM inbound")} == {"digested"}
