@@ -81,7 +81,12 @@ def inbound(house: House, kind: str = "message_in") -> list[Row]:
 def agree(house: House, *, held: int = 0) -> None:
     """The witness and the ledger tell the same story: nothing doubled, nothing lost, nothing left open or counted twice."""
     verdict = judge(
-        house.db, house.accepted(), house.deeds(), caps={}, now=house.clock.now(), machine=timedelta(seconds=1)
+        house.db,
+        house.accepted(),
+        house.deeds(),
+        caps={},
+        now=house.clock.now(),
+        machine=timedelta(seconds=1),
     )
     assert (verdict.clean, verdict.findings, verdict.held_for_human) == (True, (), held)
     assert [row["cause"] for row in house.executions() if row["lead_id"] is None] == []

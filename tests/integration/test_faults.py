@@ -3,22 +3,18 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from outreach.embedded.servers import Servers
-from outreach.models import accounts
 from outreach.models.base import Database
-from outreach.providers.base import Tokens
-from outreach.runtime.context import account_ref
-from outreach.runtime.control import set_account
-from outreach.runtime.human import done, skip
-from tests.integration.fault_support import ALL_THREE, DEADLINE, THREE, account, agree, on_the_wire, struck, waits
+from outreach.runtime.human import skip
+from tests.integration.fault_support import ALL_THREE, THREE, agree, on_the_wire, struck, waits
 from tests.integration.law_support import DAY, HOUR, MINUTE, acts, fault, friends, mend, states
 from tests.stage import House
 
 pytestmark = pytest.mark.servers
-SECOND = timedelta(seconds=1)
 FOUR_DAYS, STEP = 4 * DAY, 6 * HOUR
 #: which call of the sequence goes wrong, and when it is made after enrollment
 CALLS = pytest.mark.parametrize(("route", "after", "nth"), [("follow", 0 * HOUR, 0), ("dm.send", HOUR, 1)])
@@ -30,9 +26,7 @@ NO_ANSWER = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def house(
-    db: Database, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[House]:
+def house(db: Database, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """Nothing is pushed: what a call did not say is known by reading alone."""
     with on_the_wire(db, tmp_path, servers, monkeypatch, webhooks=False) as found:
         found.publish(THREE)
@@ -69,7 +63,7 @@ def finishes(house: House, lead: int) -> None:
 @NO_ANSWER
 @CALLS
 def test_a_call_that_was_accepted_and_never_answered_is_found_and_not_made_again(
-    house: House, how: dict[str, object], route: str, after: timedelta, nth: int
+    house: House, how: dict[str, Any], route: str, after: timedelta, nth: int
 ) -> None:
     fault(house, route, accepted=True, times=1, **how)
     lead = start(house, after)
@@ -86,7 +80,7 @@ def test_a_call_that_was_accepted_and_never_answered_is_found_and_not_made_again
 
 @NO_ANSWER
 def test_a_follow_that_was_not_accepted_is_proven_absent_and_made_once(
-    house: House, how: dict[str, object]
+    house: House, how: dict[str, Any]
 ) -> None:
     fault(house, "follow", accepted=False, times=1, **how)
     lead = start(house, 0 * HOUR)
@@ -102,7 +96,7 @@ def test_a_follow_that_was_not_accepted_is_proven_absent_and_made_once(
 
 @NO_ANSWER
 def test_a_message_that_was_not_accepted_is_held_for_a_human_and_never_made_again(
-    house: House, how: dict[str, object]
+    house: House, how: dict[str, Any]
 ) -> None:
     fault(house, "dm.send", accepted=False, times=1, **how)
     lead = start(house, HOUR)
@@ -112,7 +106,12 @@ def test_a_message_that_was_not_accepted_is_held_for_a_human_and_never_made_agai
     assert (row["state"], row["attempts"], row["effect_by"]) == ("held", 1, row["call_deadline"])
     assert waits(house, lead) == ("doubt", "held")
     (task,) = house.db.read("SELECT id, kind, state, reason, execution_id FROM task")
-    assert (task["kind"], task["state"], task["reason"], task["execution_id"]) == ("held", "open", "held", row["id"])
+    assert (task["kind"], task["state"], task["reason"], task["execution_id"]) == (
+        "held",
+        "open",
+        "held",
+        row["id"],
+    )
     house.pass_time(FOUR_DAYS, step=STEP)
     assert (states(house, lead), acts(house)) == (["sent", "held"], [("follow", "ann")])
     agree(house, held=1)
@@ -152,10 +151,12 @@ def test_a_message_that_comes_about_after_all_is_settled_by_its_echo_even_if_it_
 # --- an answer that cannot be read ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [{"do": "truncate"}, {"do": "garble"}, {"do": "drip", "seconds": 600}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{"do": "truncate"}, {"do": "garble"}, {"do": "drip", "seconds": 600}], ids=str
+)
 @CALLS
 def test_a_yes_that_cannot_be_read_is_a_yes_and_its_echo_no_second_send(
-    told: House, how: dict[str, object], route: str, after: timedelta, nth: int
+    told: House, how: dict[str, Any], route: str, after: timedelta, nth: int
 ) -> None:
     fault(told, route, times=1, **how)
     lead = start(told, after)
@@ -164,66 +165,3 @@ def test_a_yes_that_cannot_be_read_is_a_yes_and_its_echo_no_second_send(
     assert "ActionInDoubt" not in told.events(lead)
     assert struck(told) == [1]
     finishes(told, lead)
-
-
-# --- not yet -------------------------------------------------------------------------------------------------
-
-
-def test_after_a_429_nothing_of_the_kind_goes_out_by_the_account_before_the_reset(house: House) -> None:
-    fault(house, "follow", "rate_limit", seconds=1800, times=1)
-    leads = house.enroll("three", friends(house, "ann", "bob", "cid"))
-    reset = house.clock.now() + 30 * MINUTE
-    (hold,) = house.db.read("SELECT scope, scope_id, kind, until FROM hold")
-    assert hold == {"scope": "account", "scope_id": account(house)["id"], "kind": "FOLLOW_ON_TWITTER", "until": reset}
-    assert [(row["state"], row["attempts"]) for row in house.executions()] == [("planned", 0)] * 3
-    assert [waits(house, lead) for lead in leads] == [("capacity", "hold.provider")] * 3
-    assert [house.lead(lead)["due_at"] for lead in leads] == [reset] * 3
-    assert house.events(leads[0])[-1] == "ActionDeferred"
-    house.pass_time(29 * MINUTE)
-    assert (acts(house), account(house)["state"]) == ([], "ok")
-    house.pass_time(2 * MINUTE)
-    assert sorted(acts(house)) == [("follow", "ann"), ("follow", "bob"), ("follow", "cid")]
-    house.pass_time(FOUR_DAYS, step=STEP)
-    assert (states(house), {house.lead(lead)["state"] for lead in leads}) == (["sent"] * 9, {"finished"})
-    agree(house)
-
-
-# --- the account ---------------------------------------------------------------------------------------------
-
-
-def test_a_401_in_mid_run_costs_one_refresh_and_no_contact(house: House) -> None:
-    fault(house, "follow", "refuse", problem="unauthorized", skip=1, times=1)
-    leads = house.enroll("three", friends(house, "ann", "bob", "cid"))
-    assert acts(house)[0] == ("follow", "ann")
-    house.pass_time(2 * MINUTE)
-    assert (states(house), account(house)["state"]) == (["sent"] * 3, "ok")
-    assert account(house)["access_token"].startswith("sim-access-")
-    assert [deed.what for deed in house.deeds()].count("refreshed") == 1
-    kinds = [row["kind"] for row in house.db.read("SELECT kind FROM event WHERE account_id IS NOT NULL ORDER BY id")]
-    assert [kind for kind in kinds if kind in ("AccountStopped", "TokenRefreshed")] == ["AccountStopped", "TokenRefreshed"]
-    house.pass_time(FOUR_DAYS, step=STEP)
-    assert (states(house), {house.lead(lead)["state"] for lead in leads}) == (["sent"] * 9, {"finished"})
-    agree(house)
-
-
-def test_a_refresh_token_that_was_used_already_is_tried_once_and_then_left_to_a_human(house: House) -> None:
-    """Somebody else has spent it; the provider refuses its second use."""
-    fault(house, "token", "delay", seconds=0)
-    fault(house, "follow", "refuse", problem="unauthorized", times=1)
-    ours = account(house)["id"]
-    ref = account_ref(house.db.run(lambda tx: accounts.get(tx, ours)))
-    spent = house.ctx.providers["twitter"].refresh(ref, DEADLINE)
-    assert isinstance(spent, Tokens)
-    leads = house.enroll("three", friends(house, "ann", "bob"))
-    assert account(house)["state"] == "needs_reauth"
-    assert account(house)["state_reason"].startswith("reconnect the account: the provider refused the refresh")
-    assert [(row["state"], row["attempts"]) for row in house.executions()] == [("planned", 0)] * 2
-    assert {waits(house, lead)[0] for lead in leads} == {"account"}
-    house.pass_time(DAY, step=STEP)
-    assert (acts(house), struck(house)) == ([], [2, 1])
-    assert [deed.what for deed in house.deeds()].count("refreshed") == 1
-    house.db.run(lambda tx: accounts.set_tokens(tx, ours, spent.access_token, spent.refresh_token, None))
-    set_account(house.ctx, "we", None, "eva")
-    house.pass_time(FOUR_DAYS + HOUR, step=STEP)
-    assert (states(house), {house.lead(lead)["state"] for lead in leads}) == (["sent"] * 6, {"finished"})
-    agree(house)

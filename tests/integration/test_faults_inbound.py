@@ -2,12 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from outreach.embedded.servers import Servers
 from outreach.models.base import Database
-from tests.integration.fault_support import DEADLINE, THREE, account, agree, inbound, on_the_wire, struck, waits
+from tests.integration.fault_support import (
+    DEADLINE,
+    THREE,
+    account,
+    agree,
+    inbound,
+    on_the_wire,
+    struck,
+    waits,
+)
 from tests.integration.law_support import (
     DAY,
     FOLLOW_THEN_UNFOLLOW,
@@ -30,9 +40,7 @@ YES = "Yes please, sounds great!"
 
 
 @pytest.fixture
-def house(
-    db: Database, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[House]:
+def house(db: Database, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """Nothing is pushed: only polls and look-ups can know."""
     with on_the_wire(db, tmp_path, servers, monkeypatch, webhooks=False) as found:
         publish(found)
@@ -59,7 +67,11 @@ def deaf(house: House) -> None:
 
 def words(house: House, handle: str = "ann") -> list[str]:
     """The first word of each message that this person got."""
-    return [str(one.body).split()[0] for one in house.accepted() if one.recipient == id_of_handle(handle) and one.body]
+    return [
+        str(one.body).split()[0]
+        for one in house.accepted()
+        if one.recipient == id_of_handle(handle) and one.body
+    ]
 
 
 def suppressed(house: House) -> bool:
@@ -98,7 +110,9 @@ def test_a_message_that_no_read_shows_is_held_until_the_inbox_shows_it(house: Ho
     agree(house)
 
 
-def test_a_follow_that_a_lagging_read_does_not_show_is_asked_for_again_and_changes_nothing(house: House) -> None:
+def test_a_follow_that_a_lagging_read_does_not_show_is_asked_for_again_and_changes_nothing(
+    house: House,
+) -> None:
     fault(house, "follow", "hang", accepted=True, seconds=60, times=1)
     fault(house, "users.by_ids", "lag", seconds=3600, times=1)
     (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
@@ -128,7 +142,7 @@ def test_a_follow_that_a_lagging_read_does_not_show_is_asked_for_again_and_chang
     ids=lambda value: str(value["do"]) if isinstance(value, dict) else "",
 )
 def test_an_inbox_that_cannot_be_read_proves_no_silence_and_loses_no_reply(
-    house: House, how: dict[str, object], failed: str
+    house: House, how: dict[str, Any], failed: str
 ) -> None:
     ann, bob = house.enroll("listen", friends(house, "ann", "bob"))
     fault(house, "dm.list", **how)
@@ -304,7 +318,11 @@ def test_what_is_signed_rightly_the_second_time_is_believed(told: House) -> None
 
 def quick(db: Database, folder: Path, reactions: list[object]) -> House:
     """In process: what a call causes is told, and understood, before its answer arrives."""
-    found = build(db, folder, people=[people("ann")[0] | {"persona": {"reactions": reactions, "follow_back_after": None}}])
+    found = build(
+        db,
+        folder,
+        people=[people("ann")[0] | {"persona": {"reactions": reactions, "follow_back_after": None}}],
+    )
     roomy_account(found)
     publish(found)
     found.digest_at_once = True
@@ -319,7 +337,10 @@ def test_an_own_echo_that_is_understood_before_the_answer_settles_the_call_once(
     fault(house, "dm.send", "delay", seconds=5)
     (lead,) = house.enroll("three", friends(house, "ann"))
     house.pass_time(4 * DAY + HOUR, step=HOUR)
-    assert (states(house, lead), acts(house)) == (["sent"] * 3, [("follow", "ann"), ("dm", "ann"), ("dm", "ann")])
+    assert (states(house, lead), acts(house)) == (
+        ["sent"] * 3,
+        [("follow", "ann"), ("dm", "ann"), ("dm", "ann")],
+    )
     how = house.db.read("SELECT payload->>'how' AS how FROM event WHERE kind = 'ActionSent' ORDER BY id")
     assert [row["how"] for row in how] == ["echo"] * 3
     message = house.executions(lead)[1]
