@@ -79,6 +79,8 @@ class House:
     soon: list[tuple[datetime, Hint]] = field(default_factory=list)
     #: what is carried out of a hint; a test may drop or double
     deliver: Callable[[Hint], Sequence[Hint]] = lambda hint: [hint]
+    #: what is pushed is digested while it is told, as by a worker beside this one: before the answer to our own call
+    digest_at_once: bool = False
 
     @property
     def db(self) -> Database:
@@ -316,7 +318,8 @@ def _receive(house: House, headers: Mapping[str, str], body: bytes) -> tuple[int
     hooks = TwitterWebhooks()
     if not hooks.verify(headers, body, SECRET):
         return 401, b""
-    house.hints.extend(accept(house.ctx, "twitter", hooks.parse(body)))
+    for hint in accept(house.ctx, "twitter", hooks.parse(body)):
+        house.hints.extend(digest(house.ctx, hint.id) if house.digest_at_once else [hint])
     return 200, b""
 
 

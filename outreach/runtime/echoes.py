@@ -83,14 +83,21 @@ def _explains(ctx: Context, candidate: Row, row: Row) -> bool:
     """Same account, peer and kind already; the same words; not from before the call began. Follows have no words."""
     if row["occurred_at"] < candidate["started_at"] - ctx.machine(_SKEW_SECONDS):
         return False
-    if candidate["state"] == "sent" and (
-        candidate["provider_ids"] or row["kind"] != InboundKind.WE_FOLLOWED.value
-    ):
-        # A settled send with an id of its own is explained by that id only; a settled follow explains its echo.
-        return bool(row["kind"] == InboundKind.WE_FOLLOWED.value)
+    if candidate["state"] == "sent" and row["kind"] == InboundKind.WE_FOLLOWED.value:
+        # A settled follow explains its echo.
+        return True
+    if candidate["state"] == "sent" and (candidate["provider_ids"] or _after_its_time(ctx, candidate, row)):
+        # A settled send with an id of its own is explained by that id only; a yes that could not be read has none.
+        return False
     if row["kind"] == InboundKind.MESSAGE_OUT.value and candidate["task_id"] is None:
         return bool(candidate["body_hash"] == fingerprint(row["text"] or ""))
     return True
+
+
+def _after_its_time(ctx: Context, candidate: Row, row: Row) -> bool:
+    """Is it too young to be what that call brought about?"""
+    last = candidate["last_effect"] + ctx.settle + ctx.machine(_SKEW_SECONDS)
+    return bool(row["occurred_at"] > last)
 
 
 def _confirm(ctx: Context, tx: Tx, row: Row, person: LockedPerson, execution_id: int, now: datetime) -> Hints:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from outreach.simulator.clock import ORIGIN, ScaledClock
-from outreach.simulator.faults import FaultProblem, Rule, read_rules
+from outreach.simulator.faults import FaultProblem, Rule, read_plan
 from outreach.simulator.posting import HttpPost
 from outreach.simulator.server import NotLoopback, Server
 from outreach.simulator.simulator import Simulator
@@ -51,8 +51,11 @@ def _rules(path: Path | None) -> tuple[Rule, ...]:
     except OSError as error:
         raise FaultProblem(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise FaultProblem(f"{path} is not JSON: {error}") from error
-    return tuple(read_rules(raw["rules"] if isinstance(raw, dict) else raw))
+        raise FaultProblem(f"{path}: not JSON: {error}") from error
+    try:
+        return tuple(read_plan(raw))
+    except FaultProblem as problem:
+        raise FaultProblem(f"{path}: {problem}") from None
 
 
 def _server(options: argparse.Namespace, post: HttpPost) -> tuple[Server, Witness]:

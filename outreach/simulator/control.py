@@ -7,7 +7,7 @@ from typing import Any
 
 from outreach.simulator.acts import Acts, Followed
 from outreach.simulator.clock import ScaledClock
-from outreach.simulator.faults import FaultPlan, FaultProblem, read_rules
+from outreach.simulator.faults import FaultPlan, FaultProblem, read_plan
 from outreach.simulator.network import Network, User
 from outreach.simulator.payloads import revoke_activity
 from outreach.simulator.problems import Problem, invalid
@@ -60,12 +60,13 @@ class ControlRoutes:
 
     def plan_faults(self, call: Call) -> Response | Problem:
         """{"rules": [...], "add": false}: replaces the plan unless `add` is true."""
-        body = call.request.json_object() or {}
+        body = dict(call.request.json_object() or {})
+        add = body.pop("add", False)
         try:
-            rules = read_rules(body.get("rules", []))
+            rules = read_plan(body)
         except FaultProblem as error:
             return invalid("rules", "", str(error))
-        if not body.get("add"):
+        if not add:
             self.faults.rules.clear()
         self.faults.rules.extend(rules)
         return self.show_faults(call)

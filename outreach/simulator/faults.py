@@ -62,6 +62,18 @@ EITHER_WAY = frozenset((Do.ERROR, Do.HANG, Do.RESET))
 ALWAYS_ACCEPTED = frozenset((Do.TRUNCATE, Do.GARBLE, Do.DRIP, Do.DELAY, Do.LAG))
 
 
+#: what a rule's route may name
+CALLS = (
+    "users.me", "users.by_handle", "users.by_handles", "users.by_id", "users.by_ids", "follow", "unfollow", "followers", "following",
+    "dm.send", "dm.list", "dm.with", "dm.conversation", "token", "webhooks.add", "webhooks.validate", "webhooks.list",
+    "webhooks.delete", "webhooks.replay", "subscriptions.add", "subscriptions.list", "subscriptions.delete",
+)  # fmt: skip
+PUSHES = (
+    "webhook:dm.received", "webhook:dm.sent", "webhook:follow.follow", "webhook:follow.unfollow", "webhook:block.block",
+    "webhook:oauth.revoke",
+)  # fmt: skip
+
+
 class FaultProblem(ValueError):
     """This is no fault plan; the message says where."""
 
@@ -106,10 +118,15 @@ class Rule:
     seen: int = 0
     struck: int = 0
 
+    def is_about(self, route: str) -> bool:
+        """Is it one of the rule's routes, and can it suffer so? A push cannot hang, a call cannot be told twice."""
+        fits = (self.fault.do in WEBHOOK_FAULTS) == route.startswith("webhook:")
+        return fits and fnmatchcase(route, self.match.route)
+
     def strikes(self, route: str, account: str, dice_of: tuple[object, ...]) -> bool:
         """Does it strike this call? Counts the call if it is one of those that the rule is about."""
         match = self.match
-        if not fnmatchcase(route, match.route) or (match.account and match.account != account):
+        if not self.is_about(route) or (match.account and match.account != account):
             return False
         self.seen += 1
         nth = self.seen - match.skip - 1
@@ -143,30 +160,80 @@ class FaultPlan:
         ]
 
 
-def read_rules(raw: Sequence[Mapping[str, Any]]) -> list[Rule]:
-    """Rules from JSON. Raises FaultProblem with the number of the rule that is wrong."""
+def read_plan(raw: object) -> list[Rule]:
+    """The rules of a plan: {"rules": [...]}, or the list alone. Raises FaultProblem."""
+    if isinstance(raw, Mapping):
+        if set(raw) != {"rules"}:
+            raise FaultProblem(
+                f'a plan is {{"rules": [...]}}; this one has {", ".join(sorted(raw)) or "nothing"}'
+            )
+        raw = raw["rules"]
+    return read_rules(raw)
+
+
+def read_rules(raw: object) -> list[Rule]:
+    """Rules from JSON. Raises FaultProblem with the number (from 0) of the rule that is wrong."""
+    if not isinstance(raw, Sequence) or isinstance(raw, str):
+        raise FaultProblem("rules: not a list")
     return [_rule(one, f"rule {number}") for number, one in enumerate(raw)]
 
 
-def _rule(raw: Mapping[str, Any], where: str) -> Rule:
+_NUMBER = (int, float)
+#: what a value may be, by key, and how that is said
+_WANTED: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "route": ((str,), "a string"), "account": ((str,), "a string"), "skip": ((int,), "a whole number"),
+    "every": ((int,), "a whole number"), "probability": (_NUMBER, "a number"), "times": ((int, type(None)), "a whole number or null"),
+    "do": ((str,), "a string"), "accepted": ((bool,), "true or false"), "seconds": (_NUMBER, "a number"),
+    "status": ((int,), "a whole number"), "problem": ((str,), "a string"), "copies": ((int,), "a whole number"),
+}  # fmt: skip
+
+
+def _rule(raw: object, where: str) -> Rule:
+    parts = dict(_object(raw, where))
+    match = _object(parts.pop("match", {}), f"{where}: match")
+    _check_keys(match, Match, f"{where}: match")
+    _check_keys(parts, Fault, where)
+    if parts.get("do") not in set(Do):
+        raise FaultProblem(f"{where}: do is one of {', '.join(Do)}, not {parts.get('do')!r}")
+    rule = Rule(match=Match(**match), fault=Fault(**{**parts, "do": Do(parts["do"])}))
+    if problem := _problem(rule):
+        raise FaultProblem(f"{where}: {problem}")
+    return rule
+
+
+def _object(raw: object, where: str) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise FaultProblem(f"{where}: not an object")
-    parts = dict(raw)
-    match = parts.pop("match", {})
-    known = {f.name for f in fields(Match)}, {f.name for f in fields(Fault)}
-    for given, names in zip((match, parts), known, strict=True):
-        if unknown := set(given) - names:
-            raise FaultProblem(f"{where}: unknown key {min(unknown)!r}")
-    try:
-        fault = Fault(**{**parts, "do": Do(parts.get("do", ""))})
-    except ValueError as error:
-        raise FaultProblem(f"{where}: {error}") from None
+    return raw
+
+
+def _check_keys(raw: Mapping[str, Any], cls: type[Match] | type[Fault], where: str) -> None:
+    known = [f.name for f in fields(cls)]
+    for key, value in raw.items():
+        if key not in known:
+            raise FaultProblem(f"{where}: unknown key {key!r}; known are {', '.join(known)}")
+        kinds, said = _WANTED[key]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise FaultProblem(f"{where}: {key} is {said}, not {value!r}")
+
+
+def _problem(rule: Rule) -> str | None:
+    """What is wrong with values of the right kind."""
+    match, fault = rule.match, rule.fault
+    if match.every < 1 or fault.copies < 1:
+        return "every and copies are at least 1"
+    if match.skip < 0 or fault.seconds < 0 or (match.times or 0) < 0:
+        return "skip, times and seconds are not below 0"
+    if not 0 <= match.probability <= 1:
+        return f"probability lies between 0 and 1, not at {match.probability}"
     if fault.problem not in BY_NAME:
-        raise FaultProblem(f"{where}: problem is one of {', '.join(BY_NAME)}")
-    rule = Rule(match=Match(**match), fault=fault)
-    if rule.match.every < 1 or fault.copies < 1:
-        raise FaultProblem(f"{where}: every and copies are at least 1")
-    return rule
+        return f"problem is one of {', '.join(BY_NAME)}, not {fault.problem!r}"
+    if fault.status not in (500, 503):
+        return f"status is 500 or 503, not {fault.status}"
+    possible = PUSHES if fault.do in WEBHOOK_FAULTS else CALLS
+    if not any(rule.is_about(route) for route in possible):
+        return f"{fault.do.value} cannot strike {match.route!r}; it can strike {', '.join(possible)}"
+    return None
 
 
 def suffer(

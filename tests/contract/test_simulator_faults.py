@@ -1,11 +1,15 @@
 """Fault plans: every way in which a call can go wrong, and whether it was accepted all the same."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from outreach.simulator.__main__ import main
+from outreach.simulator.faults import CALLS, PUSHES, read_rules
+from outreach.simulator.webhooks import EVENT_TYPES
 from tests.contract.simulator_bench import ACME, ANNA, START, Bench
 
 
@@ -132,15 +136,75 @@ def test_faults_are_planned_and_reported_while_it_runs(bench: Bench) -> None:
     ]
 
 
+BAD_RULES = [
+    ({"do": "explode"}, "rule 0: do is one of rate_limit, "),
+    ({"hang": 1}, "rule 0: unknown key 'hang'; known are do, "),
+    ({}, "rule 0: do is one of "),
+    (7, "rule 0: not an object"),
+    ({"do": "hang", "match": "dm.send"}, "rule 0: match: not an object"),
+    ({"do": "hang", "match": {"rout": "*"}}, "rule 0: match: unknown key 'rout'; known are route, "),
+    ({"do": "hang", "match": {"every": "2"}}, "rule 0: match: every is a whole number, not '2'"),
+    ({"do": "hang", "match": {"every": 0}}, "rule 0: every and copies are at least 1"),
+    ({"do": "hang", "match": {"probability": 10}}, "rule 0: probability lies between 0 and 1, not at 10"),
+    ({"do": "hang", "seconds": -1}, "rule 0: skip, times and seconds are not below 0"),
+    ({"do": "hang", "accepted": 1}, "rule 0: accepted is true or false, not 1"),
+    ({"do": "error", "status": 404}, "rule 0: status is 500 or 503, not 404"),
+    ({"do": "refuse", "problem": "x"}, "rule 0: problem is one of unauthorized, "),
+    ({"do": "hang", "match": {"route": "dm.sned"}}, "rule 0: hang cannot strike 'dm.sned'; it can strike users.me, "),
+    ({"do": "lose", "match": {"route": "dm.send"}}, "rule 0: lose cannot strike 'dm.send'; it can strike webhook:dm.received, "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "said"), BAD_RULES, ids=lambda value: str(value)[:50])
+def test_a_wrong_fault_plan_is_refused_with_its_place_and_changes_nothing(
+    bench: Bench, rule: Any, said: str
+) -> None:
+    answer = bench.acme.post("/__sim/faults", json={"rules": [rule]})
+    assert (answer.status_code, said in answer.text) == (400, True), answer.text
+    assert bench.acme.get("/__sim/faults").json()["rules"] == []
+
+
 @pytest.mark.parametrize(
-    "rule",
+    ("plan", "said"),
     [
-        {"do": "explode"},
-        {"do": "hang", "match": {"rout": "*"}},
-        {"do": "refuse", "problem": "x"},
-        {"hang": 1},
+        ({}, "this one has nothing"),
+        ({"rule": []}, 'a plan is {\\"rules\\": [...]}; this one has rule'),
+        ({"rules": 5}, "rules: not a list"),
     ],
 )
-def test_a_wrong_fault_plan_is_refused_and_changes_nothing(bench: Bench, rule: dict[str, Any]) -> None:
-    assert bench.acme.post("/__sim/faults", json={"rules": [rule]}).status_code == 400
-    assert bench.acme.get("/__sim/faults").json()["rules"] == []
+def test_what_is_no_fault_plan_is_refused(bench: Bench, plan: Any, said: str) -> None:
+    answer = bench.acme.post("/__sim/faults", json=plan)
+    assert (answer.status_code, said in answer.text) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        ("{rules", "not JSON"),
+        ('{"do": "hang"}', 'a plan is {"rules": [...]}; this one has do'),
+        ('[{"do": "hang", "match": {"route": "dm.sned"}}]', "rule 0: hang cannot strike 'dm.sned'"),
+    ],
+)
+def test_a_plan_file_that_cannot_be_used_ends_the_program_with_one_line_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, said: str
+) -> None:
+    path = tmp_path / "plan.json"
+    if content is not None:
+        path.write_text(content)
+    code = main(["--witness", str(tmp_path / "witness.jsonl"), "--faults", str(path)])
+    error = capsys.readouterr().err
+    assert (code, error.count("\n"), error.startswith(f"{path}: ")) == (2, 1, True)
+    assert said in error
+
+
+def test_a_plan_may_name_every_route_there_is_and_a_pattern_strikes_only_what_can_suffer_so(
+    bench: Bench,
+) -> None:
+    shapes = bench.simulator.api.router._by_shape.values()
+    named = {route.name for shape in shapes for _, route in shape if not route.name.startswith("sim.")}
+    assert named == set(CALLS)
+    assert {push.removeprefix("webhook:") for push in PUSHES} <= EVENT_TYPES
+    bench.simulator.faults.rules += read_rules([{"do": "lose"}])
+    assert bench.dm().status_code == 201
+    assert bench.acme.get("/__sim/faults").json()["rules"][0]["seen"] == 0

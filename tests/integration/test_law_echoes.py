@@ -310,3 +310,27 @@ def test_a_run_with_sends_by_hand_is_judged_clean(house: House) -> None:
         machine=timedelta(seconds=1),
     )
     assert (verdict.clean, verdict.accepted, verdict.findings) == (True, 3, ())
+
+
+def test_a_second_follow_by_hand_is_counted_and_does_not_stick(house: House) -> None:
+    friends(house, "ann")
+    follow_by_hand(house, "ann")
+    house.pass_time(5 * MINUTE)
+    house.simulator.acts.unfollow(id_of_handle("we"), id_of_handle("ann"), house.clock.now(), by="hand")
+    house.pass_time(HOUR, step=10 * MINUTE)
+    follow_by_hand(house, "ann")
+    house.pass_time(5 * MINUTE)
+    assert [row["cause"] for row in house.executions()] == ["by_hand", "by_hand"]
+    assert {row["state"] for row in house.db.read("SELECT state FROM inbound")} == {"digested"}
+
+
+def test_the_same_words_by_hand_long_after_a_yes_without_an_id_are_one_more_send(house: House) -> None:
+    fault(house, "dm.send", "garble", times=1)
+    fault(house, "webhook:dm.sent", "lose", times=1)
+    fault(house, "dm.list", "error", status=503)
+    house.enroll("write", friends(house, "ann"))
+    house.pass_time(HOUR, step=10 * MINUTE)
+    by_hand(house, "ann", HELLO)
+    house.pass_time(5 * MINUTE)
+    assert [row["cause"] for row in house.executions()] == ["start", "by_hand"]
+    assert len(acts(house)) == 2
