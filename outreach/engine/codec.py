@@ -5,8 +5,8 @@ from datetime import time, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Message, Node, Variant, Window
-from outreach.engine.kinds import ActionKind, TriggerKind
+from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Lateness, Message, Node, Variant, Window
+from outreach.engine.kinds import ActionKind, IfLate, TriggerKind
 from outreach.errors import NeedsNewerWorker
 from outreach.ids import content_hash
 
@@ -56,13 +56,16 @@ def graph_hash(graph: Graph) -> str:
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
-    return {
+    stored = {
         "key": node.key,
         "kind": node.kind.value,
         "edges": [{"kind": e.kind.value, "to": e.to, "after": _seconds(e.after)} for e in node.edges],
         "message": None if node.message is None else _message_to_json(node.message),
         "wait": _seconds(node.wait),
     }
+    if node.lateness is None:
+        return stored  # as it was stored, and hashed, before there was such a thing
+    return stored | {"lateness": {"after": _seconds(node.lateness.after), "then": node.lateness.then.value}}
 
 
 def _node_from_json(stored: Mapping[str, Any]) -> Node:
@@ -72,12 +75,17 @@ def _node_from_json(stored: Mapping[str, Any]) -> Node:
         edges=tuple(_edge_from_json(edge) for edge in stored["edges"]),
         message=None if stored["message"] is None else _message_from_json(stored["message"]),
         wait=timedelta(seconds=stored["wait"]),
+        lateness=_lateness_from_json(stored["lateness"]) if "lateness" in stored else None,
     )
 
 
 def _edge_from_json(stored: Mapping[str, Any]) -> Edge:
     kind = _known(TriggerKind, stored["kind"])
     return Edge(kind=kind, to=stored["to"], after=timedelta(seconds=stored["after"]))
+
+
+def _lateness_from_json(stored: Mapping[str, Any]) -> Lateness:
+    return Lateness(after=timedelta(seconds=stored["after"]), then=_if_late(stored["then"]))
 
 
 def _message_to_json(message: Message) -> dict[str, Any]:
@@ -109,6 +117,12 @@ def _seconds(duration: timedelta) -> int | float:
     """Whole seconds as an integer, so that equal durations have one spelling and one hash."""
     seconds = duration.total_seconds()
     return int(seconds) if seconds.is_integer() else seconds
+
+
+def _if_late(word: str) -> IfLate:
+    if word not in set(IfLate):
+        raise NeedsNewerWorker(hint=f"The graph holds {word}, which this release does not know.")
+    return IfLate(word)
 
 
 def _known(kinds: type[Word], name: str) -> Word:

@@ -20,7 +20,7 @@ from outreach.engine.kinds import (
     WaitingOn,
 )
 from outreach.engine.state import ExecutionView, LeadView, SignalView
-from outreach.models import events, sequences
+from outreach.models import events, executions, sequences
 from outreach.models.base import Hot, Row, StartAgain, Tx, to_json
 
 #: What a lead that waits for evidence is filed under, in place of an action kind: one poll serves all of an account.
@@ -162,7 +162,7 @@ def of_person(tx: Tx, person_id: int) -> list[int]:
 
 
 _VIEW = Hot("""
-SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline,
+SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline, e.settled_at,
        (SELECT array_agg(b.channel) FROM lead_binding b JOIN identity i ON i.id = b.identity_id
          WHERE b.lead_id = %(lead)s AND i.status NOT IN ('not_found', 'shared')) AS channels,
        (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
@@ -215,7 +215,10 @@ def _view(lead: Lead, row: Row, signals: Sequence[Row]) -> LeadView:
     execution = None
     if row["execution_id"] is not None:
         execution = ExecutionView(
-            state=ExecutionState(row["state"]), sent_at=row["sent_at"], reason=row["reason"]
+            state=ExecutionState(row["state"]),
+            sent_at=row["sent_at"],
+            reason=row["reason"],
+            passed_at=row["settled_at"] if row["reason"] == executions.LATE else None,
         )
     causes = {kind.value for kind in TriggerKind}
     return LeadView(

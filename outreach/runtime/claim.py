@@ -18,7 +18,8 @@ from outreach.providers.base import Call
 from outreach.runtime import hints
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.hints import Hints
-from outreach.runtime.moving import TASK_LOOK, go_on, want_again
+from outreach.runtime.late import pass_over
+from outreach.runtime.moving import TASK_LOOK, before_late, go_on, want_again
 from outreach.runtime.prepare import Prepared
 from outreach.runtime.reading import read_facts
 from outreach.runtime.scopes import to_lock
@@ -65,6 +66,8 @@ def claim(ctx: Context, prepared: Prepared) -> Claimed | NotClaimed:
         if _caps_changed(prepared, row):
             return NotClaimed(hints=[prepared.again()])
         verdict = gate.decide(facts)
+        if verdict.allowed and prepared.late:
+            return NotClaimed(hints=[prepared.again()])  # it was neither rendered nor paid for at the limiter
         if not verdict.allowed:
             return _refuse(ctx, tx, lead, locked, verdict, now)
         return _begin(ctx, tx, lead, locked, prepared, facts, verdict, row, before)
@@ -145,6 +148,9 @@ def _refuse(
     match verdict.decision:
         case Decision.BLOCK:
             found = block(ctx, tx, lead, locked.execution.id, verdict, now)
+        case Decision.SKIP:
+            executions.note_verdict(tx, locked.execution.id, gate.verdict_to_json(verdict))
+            found = pass_over(ctx, tx, lead, locked.execution.id, now)
         case Decision.HAND_OVER:
             found = _hand_over(tx, lead, locked, verdict, now)
         case _:
@@ -172,14 +178,14 @@ def block(ctx: Context, tx: Tx, lead: Lead, execution_id: int, verdict: Verdict,
 
 
 def _hand_over(tx: Tx, lead: Lead, locked: LockedSend, verdict: Verdict, now: datetime) -> Hints:
-    """A human must act: the execution stays planned and the lead waits on the task."""
+    """A human must act, or say whether to: the execution stays planned and the lead waits on the task."""
     stored = gate.verdict_to_json(verdict)
     executions.note_verdict(tx, locked.execution.id, stored)
     task_id = tasks.open_one(
-        tx, kind="act", lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
+        tx, kind="decide" if verdict.rule == "late.ask" else "act", lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
         detail=dict(stored),
     )  # fmt: skip
-    lead.wait(now + TASK_LOOK, WaitingOn.TASK, verdict.rule)
+    lead.wait(before_late(now + TASK_LOOK, locked.execution.late_at, now), WaitingOn.TASK, verdict.rule)
     if task_id is not None:
         lead.log(
             EventKind.TASK_OPENED, now, execution_id=locked.execution.id, task_id=task_id, rule=verdict.rule
@@ -195,9 +201,8 @@ def defer(
     stored = gate.verdict_to_json(verdict)
     before: dict[str, Any] = execution.verdict or {}
     executions.note_verdict(tx, execution.id, stored)
-    lead.wait_for_account(
-        max(verdict.until, now), verdict.waiting_on, execution.account_id, execution.kind, verdict.rule
-    )
+    until = before_late(max(verdict.until, now), execution.late_at, now)
+    lead.wait_for_account(until, verdict.waiting_on, execution.account_id, execution.kind, verdict.rule)
     if before.get("rule") != verdict.rule:
         lead.log(
             EventKind.ACTION_DEFERRED,

@@ -66,7 +66,9 @@ def test_a_failed_action_takes_its_failed_edge(state: ExecutionState) -> None:
         lead("dm", state=state, reason="blocked by them"),
         NOW,
     )
-    assert only_move(found) == Move(trigger=T.FAILED, source="dm", to="check", reason="blocked by them")
+    assert only_move(found) == Move(
+        trigger=T.FAILED, source="dm", to="check", due=NOW, reason="blocked by them"
+    )
 
 
 def test_a_failed_action_without_such_an_edge_ends_the_lead_with_its_reason() -> None:
@@ -118,7 +120,7 @@ def test_a_wait_without_edges_is_sat_out_before_the_lead_finishes() -> None:
 def test_an_edge_to_end_finishes_the_lead_and_says_by_which_edge() -> None:
     found = decide(graph(dm(edge(T.END))), sent("dm"), NOW)
     assert found.then == Finish()
-    assert only_move(found) == Move(trigger=T.END, source="dm", to=None)
+    assert only_move(found) == Move(trigger=T.END, source="dm", to=None, due=NOW)
     assert found.cursor == "dm"
 
 
@@ -182,7 +184,7 @@ def test_an_inbox_that_is_not_read_up_to_the_deadline_proves_nothing(read: datet
 
 def test_an_inbox_that_is_read_up_to_the_deadline_proves_silence() -> None:
     found = decide(SILENT, lead("check", entered=NOW - DAY, read=NOW), NOW)
-    assert only_move(found) == Move(trigger=T.NOT_REPLIED, source="check", to="dm", deadline=NOW)
+    assert only_move(found) == Move(trigger=T.NOT_REPLIED, source="check", to="dm", due=NOW, deadline=NOW)
 
 
 def test_a_relationship_needs_a_look_up_of_its_own_after_the_deadline() -> None:
@@ -214,7 +216,7 @@ def test_of_two_lacking_edges_the_first_says_what_is_wanted() -> None:
 
 def test_a_signal_takes_its_edge_and_is_used_up() -> None:
     found = decide(UNFOLLOWED, sent("follow", signal(S.FOLLOWED_BACK, 7)), NOW)
-    assert only_move(found) == Move(trigger=T.FOLLOWED_BACK, source="follow", to=None, signal_id=7)
+    assert only_move(found) == Move(trigger=T.FOLLOWED_BACK, source="follow", to=None, due=NOW, signal_id=7)
 
 
 def test_one_reply_answers_one_question() -> None:
