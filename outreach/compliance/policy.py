@@ -73,7 +73,7 @@ def _claim(facts: Facts) -> Lines:
     lead, execution = facts.lead, facts.execution
     if execution.state != ExecutionState.PLANNED:
         yield refused("stale.execution", state=execution.state)
-    elif execution.with_human:
+    elif execution.with_human and not facts.by_human:
         yield refused("stale.execution", state=execution.state, with_human=True)
     elif not lead.active:
         yield refused("stale.lead")
