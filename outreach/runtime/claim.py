@@ -28,6 +28,10 @@ from outreach.runtime.scopes import to_lock
 _ANSWERS = {"REPLIED", "POSITIVE_REPLY", "NEGATIVE_REPLY", "REPLIED_TO_NOTE"}
 
 
+#: How soon (real seconds) to look again at what two clocks see differently.
+_SOON_SECONDS = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
     """The send is ours: one call, under this fence, begun before the guard ends."""
@@ -67,7 +71,8 @@ def claim(ctx: Context, prepared: Prepared) -> Claimed | NotClaimed:
             return NotClaimed(hints=[prepared.again()])
         verdict = gate.decide(facts)
         if verdict.allowed and prepared.late:
-            return NotClaimed(hints=[prepared.again()])  # it was neither rendered nor paid for at the limiter
+            # Neither rendered nor paid for at the limiter: the process's clock runs a little ahead of the database's.
+            return NotClaimed(hints=[hints.perform(prepared.kind, prepared.execution_id, _SOON_SECONDS)])
         if not verdict.allowed:
             return _refuse(ctx, tx, lead, locked, verdict, now)
         return _begin(ctx, tx, lead, locked, prepared, facts, verdict, row, before)
