@@ -242,6 +242,20 @@ def test_something_of_theirs_that_nobody_has_read_holds_the_next_send(house: Hou
     assert (acts(house), states(house)) == ([], ["cancelled"])
 
 
+def test_what_we_said_ourselves_and_nobody_has_read_holds_nothing(house: House) -> None:
+    (ann,) = friends(house, "p0")
+    (execution_id,) = plan(house, "write", [ann])
+    sql(
+        house,
+        "INSERT INTO inbound (channel, account_key, content_id, kind, peer_kind, peer, account_id, text, raw, via, occurred_at, received_at)"
+        " SELECT 'twitter', external_id, 'dm:1', 'message_out', 'twitter_id', %s, id, 'Hi', '{}', 'webhook', %s, %s FROM account",
+        id_of_handle("p0"),
+        *[house.clock.now()] * 2,
+    )
+    perform(house.ctx, execution_id)
+    assert acts(house) == [("dm", "p0")]
+
+
 # --- failures ------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +348,8 @@ def test_a_cap_per_date_follows_the_accounts_midnight_even_when_the_clocks_chang
     first, second = datetime.fromisoformat(midnight), datetime.fromisoformat(next_midnight)
     assert (len(acts(house)), house.lead(leads[5])["due_at"]) == (2, first)
     for frees, before, after in ((first, 2, 4), (second, 4, 6)):
+        perform(house.ctx, only_execution(house, leads[5])["id"])
+        assert house.lead(leads[5])["due_at"] == frees
         house.pass_time(frees - house.clock.now() - MINUTE, step=20 * MINUTE)
         assert len(acts(house)) == before
         house.pass_time(2 * MINUTE)
