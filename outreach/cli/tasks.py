@@ -73,7 +73,7 @@ def _close(
 
 @task.command()
 def done(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False) -> None:
-    """You did it (of a held one: it is there; of an unclear reply: it is no opt-out, go on)."""
+    """You did it (of a held one: it is there; of an unclear reply: it is no opt-out, go on; of a late step: send it)."""
     from outreach.runtime.human import done as happened
 
     _close(ctx, task_id, by, as_json, happened)
@@ -81,7 +81,7 @@ def done(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False
 
 @task.command()
 def skip(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False) -> None:
-    """You did not and will not (of a held one: it is not there; of an unclear reply: they stay paused)."""
+    """You did not and will not (of a held one: it is not there; of an unclear reply: they stay paused; of a late step: pass it over)."""
     from outreach.runtime.human import skip as skipped
 
     _close(ctx, task_id, by, as_json, skipped)

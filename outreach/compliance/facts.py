@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from outreach.engine.graph import Window
-from outreach.engine.kinds import TOUCH_KINDS, ActionKind, Channel
+from outreach.engine.kinds import TOUCH_KINDS, ActionKind, Channel, IfLate
 
 #: A message to somebody who wrote to us within this time answers them; it opens no contact and renews none.
 ANSWER_WITHIN = timedelta(days=7)
@@ -181,6 +181,8 @@ class LeadFacts:
 class ExecutionFacts:
     """The ledger row that would be claimed."""
 
+    #: a human has claimed its task, or let the claim expire: only they can say whether it was done
+    with_human: bool
     #: execution.state; anything but "planned" cannot be claimed
     state: str
     #: the lead's epoch under which the text was rendered
@@ -189,6 +191,12 @@ class ExecutionFacts:
     cause: str
     #: a negative edge: what its evidence must reach
     cause_deadline: datetime | None
+    #: since when it could have been done; None: unknown
+    first_due_at: datetime | None
+    #: from then on it comes too late; None: never
+    late_at: datetime | None
+    #: what becomes of it then
+    if_late: IfLate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

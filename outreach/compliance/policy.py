@@ -4,7 +4,7 @@
 2. *May this human be contacted at all?* suppression, which nothing outranks.
 3. *Is anything standing still?* pauses, an unread message of theirs, live mode, the app, the account. While something
    stands still nothing is decided for good, so these come before every other block and before a human is asked.
-4. *Should this step happen?* the handle, contacts before, proven silence.
+4. *Should this step happen?* the handle, contacts before, proven silence, how late it comes.
 5. *Who may do it?* the channel's pack: the engine, or a human.
 6. *On what basis?* After the pack, so that a platform's "write to people who wrote first" shows under its own name;
    a human needs a recorded basis just the same.
@@ -22,7 +22,7 @@ from outreach.compliance.facts import Facts
 from outreach.compliance.packs import BASE, PACK_OF
 from outreach.compliance.timing import LOOK_AGAIN
 from outreach.compliance.verdicts import Decision, Lines, Verdict, iso, passed, refused
-from outreach.engine.kinds import NEGATIVE_TRIGGERS, ExecutionState
+from outreach.engine.kinds import NEGATIVE_TRIGGERS, ExecutionState, IfLate
 
 #: States that stop an API and not a human in the platform's own app.
 _ONLY_THE_API = frozenset({"needs_reauth", "no_credits", "tier"})
@@ -73,6 +73,8 @@ def _claim(facts: Facts) -> Lines:
     lead, execution = facts.lead, facts.execution
     if execution.state != ExecutionState.PLANNED:
         yield refused("stale.execution", state=execution.state)
+    elif execution.with_human and not facts.by_human:
+        yield refused("stale.execution", state=execution.state, with_human=True)
     elif not lead.active:
         yield refused("stale.lead")
     elif execution.rendered_epoch != lead.epoch:
@@ -189,6 +191,17 @@ def _evidence(facts: Facts) -> Lines:
         yield refused("evidence.stale", until=facts.now + facts.recheck, **numbers)
 
 
+def _lateness(facts: Facts) -> Lines:
+    execution = facts.execution
+    numbers: dict[str, Any] = {"first_due": iso(execution.first_due_at), "late_at": iso(execution.late_at)}
+    if execution.late_at is None:
+        yield passed("lateness")
+    elif facts.now < execution.late_at or (facts.by_human and execution.if_late is IfLate.ASK):
+        yield passed("lateness", **numbers)  # a human who begins it has been asked
+    else:
+        yield refused(f"late.{execution.if_late}", **numbers)
+
+
 #: The order of judgement.
 ORDER: tuple[Callable[[Facts], Lines], ...] = (
     _claim,
@@ -200,6 +213,7 @@ ORDER: tuple[Callable[[Facts], Lines], ...] = (
     _identity,
     _contacted_before,
     _evidence,
+    _lateness,
     permission.automation,
     permission.basis,
     timing.window,

@@ -10,13 +10,15 @@ from outreach.engine.kinds import WaitingOn
 
 
 class Decision(StrEnum):
-    """The four verdicts."""
+    """The five verdicts."""
 
     ALLOW = "allow"
     #: not now: look again at `until`
     DEFER = "defer"
     #: not by the engine: a human may
     HAND_OVER = "hand_over"
+    #: not any more: the lead goes on as if it were done
+    SKIP = "skip"
     #: not at all
     BLOCK = "block"
 
@@ -33,6 +35,7 @@ _LANE_OF = {
     Decision.ALLOW: Lane.AUTO,
     Decision.DEFER: Lane.AUTO,
     Decision.HAND_OVER: Lane.YOURS,
+    Decision.SKIP: Lane.BLOCKED,
     Decision.BLOCK: Lane.BLOCKED,
 }
 _STALE = "stale."
@@ -133,6 +136,8 @@ RULES: Mapping[str, Rule] = {
         Rule("identity.unresolved", _DEFER, "The handle's own id is being looked up.", _EVIDENCE),
         Rule("exclude.already_contacted", _BLOCK, "An account of ours contacted them on this channel before, and the sequence excludes that."),
         Rule("evidence.stale", _DEFER, "Silence is not proven: the inbox is not read up to the deadline, or was read too long ago.", _EVIDENCE),
+        Rule("late.skip", Decision.SKIP, "It comes later than its sequence allows, and is passed over."),
+        Rule("late.ask", _HAND_OVER, "It comes later than its sequence allows; a human says whether it is still to be sent."),
         Rule("x.dm.inbound_first", _HAND_OVER, "X lets software write only to people who wrote to this account first.", pack=X.name),
         Rule("x.follow.not_permitted", _HAND_OVER, "X lets software follow and unfollow only from accounts it has permitted.", pack=X.name),
         Rule("linkedin.human_only", _HAND_OVER, "LinkedIn lets no software write or invite; a human does it.", pack=LINKEDIN.name),

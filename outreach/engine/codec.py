@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import time, timedelta
 from typing import Any
 
-from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Message, Node, Variant, Window
+from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Lateness, Message, Node, Variant, Window
 from outreach.engine.kinds import ActionKind, TriggerKind, known
 from outreach.errors import NeedsNewerWorker
 from outreach.ids import content_hash
@@ -53,13 +53,16 @@ def graph_hash(graph: Graph) -> str:
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
-    return {
+    stored = {
         "key": node.key,
         "kind": node.kind.value,
         "edges": [{"kind": e.kind.value, "to": e.to, "after": _seconds(e.after)} for e in node.edges],
         "message": None if node.message is None else _message_to_json(node.message),
         "wait": _seconds(node.wait),
     }
+    if node.lateness is None:
+        return stored  # as it was stored, and hashed, before there was such a thing
+    return stored | {"lateness": {"after": _seconds(node.lateness.after), "then": node.lateness.then.value}}
 
 
 def _node_from_json(stored: Mapping[str, Any]) -> Node:
@@ -69,12 +72,17 @@ def _node_from_json(stored: Mapping[str, Any]) -> Node:
         edges=tuple(_edge_from_json(edge) for edge in stored["edges"]),
         message=None if stored["message"] is None else _message_from_json(stored["message"]),
         wait=timedelta(seconds=stored["wait"]),
+        lateness=_lateness_from_json(stored["lateness"]) if "lateness" in stored else None,
     )
 
 
 def _edge_from_json(stored: Mapping[str, Any]) -> Edge:
     kind = known(TriggerKind, stored["kind"])
     return Edge(kind=kind, to=stored["to"], after=timedelta(seconds=stored["after"]))
+
+
+def _lateness_from_json(stored: Mapping[str, Any]) -> Lateness:
+    return Lateness(after=timedelta(seconds=stored["after"]), then=known(IfLate, stored["then"]))
 
 
 def _message_to_json(message: Message) -> dict[str, Any]:

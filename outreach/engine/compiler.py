@@ -8,6 +8,7 @@ from outreach.engine.codec import graph_hash
 from outreach.engine.definition import Definition, read_definition
 from outreach.engine.flow import Flow, check_flow
 from outreach.engine.graph import Edge, Graph, Message, Node, Variant
+from outreach.engine.lateness import check_lateness
 from outreach.engine.messages import CheckTemplate, check_messages
 from outreach.engine.problems import Problem, Report
 from outreach.engine.source import decode_source
@@ -63,6 +64,7 @@ def _compile(
     flow = check_flow(definition, report)
     check_messages(definition, flow, check_template, report)
     _check_caps(definition, check_caps, report)
+    check_lateness(list(definition.actions.values()), definition.window, report)
     if report.has_errors:
         return report.by_line()
     graph = _build(definition, flow)
@@ -82,16 +84,18 @@ def _check_caps(definition: Definition, check_caps: CheckCaps, report: Report) -
 
 
 def _build(definition: Definition, flow: Flow) -> Graph:
+    nodes = {key: _node(spec) for key, spec in definition.actions.items()}
     return Graph(
         sequence=definition.name,
         start=flow.start,
-        nodes={key: _node(spec) for key, spec in definition.actions.items()},
+        nodes=nodes,
         window=definition.window,
         caps={kind.value: _compact(text.value) for kind, text in definition.caps.items()},
         defaults={name: text.value.strip() for name, text in definition.variables.items()},
         exclude_already_contacted=definition.exclude_already_contacted,
         on_reply=definition.on_reply,
         opt_out_line=definition.opt_out.value.strip(),
+        format=2 if any(node.lateness for node in nodes.values()) else 1,
     )
 
 
@@ -103,6 +107,7 @@ def _node(spec: ActionSpec) -> Node:
         edges=_edges(spec),
         message=None if spec.message is None else _message(spec.message),
         wait=spec.wait,
+        lateness=None if spec.lateness is None else spec.lateness.value,
     )
 
 

@@ -74,6 +74,7 @@ def _moved(lead: LeadView, move: Move, now: datetime) -> LeadView:
         lead,
         cursor=move.to,
         entered_at=now,
+        due=move.due,
         entered_by=move.trigger,
         visits={**lead.visits, move.to: lead.visits.get(move.to, 0) + 1},
         execution=None,
@@ -117,33 +118,36 @@ def _undone(node: Node, lead: LeadView, now: datetime) -> Move | Then | None:
     """What to do about the node's own action; None when it is done and the edges decide."""
     execution = lead.execution
     if execution is None or execution.state is ExecutionState.PLANNED:
-        return Perform(key=node.key) if node.channel in lead.channels else _failed(node, "no_identity")
+        if node.channel in lead.channels:
+            return Perform(key=node.key)
+        return _failed(node, "no_identity", _since(node, lead))
     if execution.state is ExecutionState.CALLING:
         return Wait(until=now, on=WaitingOn.CALL)
     if execution.state in (ExecutionState.IN_DOUBT, ExecutionState.HELD):
         return Wait(until=now, on=WaitingOn.DOUBT, detail=execution.state.value)
-    if execution.state in _FAILED:
-        return _failed(node, execution.reason or execution.state.value)
+    if execution.state in _FAILED and execution.passed_at is None:
+        return _failed(node, execution.reason or execution.state.value, now)
     return None
 
 
-def _failed(node: Node, reason: str) -> Move | Exit:
+def _failed(node: Node, reason: str, due: datetime) -> Move | Exit:
     for edge in node.edges:
         if edge.kind is TriggerKind.FAILED:
-            return Move(trigger=edge.kind, source=node.key, to=edge.to, reason=reason)
+            return Move(trigger=edge.kind, source=node.key, to=edge.to, due=due, reason=reason)
     return Exit(reason=reason)
 
 
 def _signalled(graph: Graph, node: Node, lead: LeadView) -> Move | None:
     """The edge of the oldest signal that has one here, or the first step towards the node that has."""
     for signal in lead.signals:
+        due = max(_since(node, lead), signal.at)
         edges = _edges_for(node, signal)
         if edges:
-            return Move(trigger=edges[0].kind, source=node.key, to=edges[0].to, signal_id=signal.id)
+            return Move(trigger=edges[0].kind, source=node.key, to=edges[0].to, due=due, signal_id=signal.id)
         onward = _onward(node)
         if signal.kind in _REPLY_SIGNALS and onward is not None and _handles(graph, node, signal):
             # Somebody answered: what lies between here and the node that asks for answers is skipped.
-            return Move(trigger=onward.kind, source=node.key, to=onward.to, reason="answered")
+            return Move(trigger=onward.kind, source=node.key, to=onward.to, due=due, reason="answered")
     return None
 
 
@@ -192,7 +196,8 @@ def _timed(node: Node, lead: LeadView, now: datetime) -> Move | Then:
         wants = _lacks(edge, due, lead)
         if wants is None:
             deadline = due if edge.kind in NEGATIVE_TRIGGERS else None
-            return Move(trigger=edge.kind, source=node.key, to=edge.to, deadline=deadline)
+            came_due = _since(node, lead) + edge.after
+            return Move(trigger=edge.kind, source=node.key, to=edge.to, due=came_due, deadline=deadline)
         wanting = wanting or Wait(until=due, on=WaitingOn.EVIDENCE, detail=edge.kind.value, wants=wants)
     return wanting or _rest(node, edges, start, now)
 
@@ -210,9 +215,18 @@ def _rest(node: Node, timed: list[Edge], start: datetime, now: datetime) -> Wait
 
 
 def _clock_start(node: Node, lead: LeadView) -> datetime:
-    if node.channel is not None and lead.execution is not None and lead.execution.sent_at is not None:
-        return lead.execution.sent_at
+    execution = lead.execution
+    if node.channel is not None and execution is not None:
+        done_at = execution.sent_at or execution.passed_at
+        if done_at is not None:
+            return done_at
     return lead.entered_at + node.wait if node.kind is ActionKind.WAIT else lead.entered_at
+
+
+def _since(node: Node, lead: LeadView) -> datetime:
+    """Since when the lead could have stood here, done: before its clock began, where everything on the way came late."""
+    start = _clock_start(node, lead)
+    return start if lead.due is None else min(start, lead.due + node.wait)
 
 
 def _lacks(edge: Edge, due: datetime, lead: LeadView) -> Want | None:

@@ -22,6 +22,8 @@ class Move:
     trigger: TriggerKind
     source: str
     to: str | None
+    #: when it could have been taken first: what it leads to is due since then
+    due: datetime
     #: the signal the edge was taken on
     signal_id: int | None = None
     #: negative edges: the instant that evidence had to reach

@@ -15,6 +15,7 @@ from outreach.engine import notation
 from outreach.engine.fields import Fields, Text, read_text
 from outreach.engine.graph import Window
 from outreach.engine.kinds import CHANNEL_OF, ActionKind
+from outreach.engine.lateness import LATENESS_KEYS
 from outreach.engine.problems import Mark, Problem, Report
 from outreach.engine.reading import read_actions
 from outreach.engine.source import compose_source, decode_source, mark_of
@@ -33,6 +34,7 @@ SEQUENCE_KEYS = (
     "exclude_already_contacted",
     "window",
     "caps",
+    *LATENESS_KEYS,
     "variables",
     "requires",
     "opt_out",

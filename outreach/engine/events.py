@@ -17,6 +17,7 @@ class EventKind(StrEnum):
     ACTION_CLAIMED = "ActionClaimed"
     ACTION_DEFERRED = "ActionDeferred"
     ACTION_SENT = "ActionSent"
+    ACTION_SKIPPED = "ActionSkipped"
     ACTION_FAILED = "ActionFailed"
     ACTION_IN_DOUBT = "ActionInDoubt"
     ACTION_HELD = "ActionHeld"

@@ -68,8 +68,8 @@ class Flow:
         }
 
     def _next_without_contact(self, key: str) -> Iterator[str]:
-        if self.actions[key].message is None:
-            return self.targets(key)
+        if self.actions[key].message is None or self.actions[key].lateness is not None:
+            return self.targets(key)  # what comes too late may be passed over
         return (way.to for way in self.ways[key] if way.to is not None and way.edge.kind in _UNREACHED)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 
-from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, TriggerKind
+from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, IfLate, TriggerKind
 
-#: Raised by one when a graph needs code that older workers lack; workers leave graphs of a higher format alone.
-GRAPH_FORMAT = 1
+#: The newest format that this release reads. A graph has the oldest one that says all of it: workers leave graphs of a
+#: higher format alone. 2: actions with a `lateness`, which an older worker would send however late.
+GRAPH_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,14 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lateness:
+    """A step that is not carried out within `after` of being due first is skipped, or a human is asked."""
+
+    after: timedelta
+    then: IfLate = IfLate.SKIP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """An action: the author's key (for ever), its kind, its message if it has one, and its edges in the author's order."""
 
@@ -48,6 +57,8 @@ class Node:
     message: Message | None = None
     #: WAIT only: how long
     wait: timedelta = timedelta(0)
+    #: None: it is carried out however late
+    lateness: Lateness | None = None
 
     @property
     def channel(self) -> Channel | None:
@@ -85,7 +96,7 @@ class Graph:
     on_reply: str = "stop"
     #: what {{ opt_out }} renders to
     opt_out_line: str = "Reply STOP and I will not write again."
-    format: int = GRAPH_FORMAT
+    format: int = 1
 
     def node(self, key: str) -> Node:
         return self.nodes[key]

@@ -107,6 +107,15 @@ class ExecutionState(StrEnum):
     BLOCKED = "blocked"
 
 
+class IfLate(StrEnum):
+    """What becomes of a step that comes too late."""
+
+    #: it is passed over, and the lead goes on as if it were done
+    SKIP = "skip"
+    #: a human decides whether it is sent or passed over
+    ASK = "ask"
+
+
 class LeadState(StrEnum):
     """Active means: due_at says when to look next."""
 

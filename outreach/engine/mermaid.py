@@ -42,6 +42,8 @@ def _box(node: Node, counts: Mapping[str, int] | None) -> str:
     words = [node.key, f"{node.kind} {format_duration(node.wait)}" if node.wait else node.kind.value]
     if node.message is not None and len(node.message.variants) > 1:
         words.append(" / ".join(f"{v.key} {v.weight}" for v in node.message.variants))
+    if node.lateness is not None:
+        words.append(f"{format_duration(node.lateness.after)} late: {node.lateness.then}")
     if counts is not None:
         words.append(_leads(counts.get(node.key, 0)))
     return f'{opening}"{"<br/>".join(words)}"{closing}'

@@ -35,6 +35,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "S111": (Severity.ERROR, "a key that does not fit this kind of action"),
     "S112": (Severity.WARNING, "a cap on an action that the sequence does not use"),
     "S113": (Severity.ERROR, "too many actions, edges or variants"),
+    "S114": (Severity.WARNING, "too late whenever the window was closed"),
     "S201": (Severity.ERROR, "an edge leads to an action that does not exist"),
     "S202": (Severity.ERROR, "an action that no path reaches"),
     "S203": (Severity.ERROR, "a cycle without a wait"),

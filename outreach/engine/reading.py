@@ -6,12 +6,13 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from outreach.engine.fields import Fields, Text, read_fields, read_text, usable_key
 from outreach.engine.kinds import MESSAGE_KINDS, ActionKind, TriggerKind
+from outreach.engine.lateness import LATENESS_KEYS, Defaults, read_defaults, read_lateness
 from outreach.engine.problems import Mark, Report
 from outreach.engine.source import mark_of
 from outreach.engine.specs import END, ActionSpec, EdgeSpec, MessageSpec, VariantSpec
 from outreach.engine.suggest import did_you_mean
 
-ACTION_KEYS = ("do", "for", "message", "next")
+ACTION_KEYS = ("do", "for", "message", *LATENESS_KEYS, "next")
 MESSAGE_KEYS = ("body", "variants", "subject", "fallback")
 VARIANT_KEYS = ("weight", "body", "subject")
 EDGE_KEYS = ("on", "after", "to")
@@ -30,6 +31,7 @@ def read_actions(fields: Fields) -> dict[str, ActionSpec]:
         "actions", "Write at least one action, as in actions: {hello: {do: SEND_TWITTER_DM, ...}}."
     )
     actions = fields.inner("actions", None)
+    defaults = read_defaults(fields)
     if actions is None:
         return {}
     if not list(actions):
@@ -41,7 +43,7 @@ def read_actions(fields: Fields) -> dict[str, ActionSpec]:
         usable_key(key, actions.mark_of(key), actions.at(key), fields.report, reserved=(END,))
         spec = actions.inner(key, ACTION_KEYS)
         if spec is not None:
-            found[key] = _read_action(key, actions.mark_of(key), spec)
+            found[key] = _read_action(key, actions.mark_of(key), spec, defaults)
     return found
 
 
@@ -51,7 +53,7 @@ def _too_many(what: str, count: int, most: int, mark: Mark, path: str, report: R
     return count > most
 
 
-def _read_action(key: str, mark: Mark, fields: Fields) -> ActionSpec:
+def _read_action(key: str, mark: Mark, fields: Fields, defaults: Defaults) -> ActionSpec:
     fields.require("do", did_you_mean("", tuple(ActionKind.__members__)))
     kind = fields.word("do", ActionKind, "S105", "action")
     if kind is not None:
@@ -63,6 +65,7 @@ def _read_action(key: str, mark: Mark, fields: Fields) -> ActionSpec:
         edges=_read_next(fields),
         message=None if kind is not None and kind not in MESSAGE_KINDS else _read_message(kind, fields),
         wait=fields.duration("for") or timedelta(0),
+        lateness=read_lateness(fields, kind, defaults),
     )
 
 

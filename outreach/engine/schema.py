@@ -6,7 +6,15 @@ It says what may stand where. What it cannot say (targets, cycles, templates, op
 from typing import Any
 
 from outreach.engine.definition import BUILTIN_VARIABLES, DEFAULT_OPT_OUT, REPLY_RULES
-from outreach.engine.kinds import CHANNEL_OF, MESSAGE_KINDS, NEGATIVE_TRIGGERS, ActionKind, TriggerKind
+from outreach.engine.kinds import (
+    CHANNEL_OF,
+    MESSAGE_KINDS,
+    NEGATIVE_TRIGGERS,
+    ActionKind,
+    IfLate,
+    TriggerKind,
+)
+from outreach.engine.lateness import LATENESS_KEYS, NO_LIMIT
 from outreach.engine.notation import WEEKDAYS
 from outreach.engine.reading import LARGEST_WEIGHT, MAX_ACTIONS
 from outreach.engine.specs import END
@@ -68,6 +76,10 @@ def _sequence_properties() -> Schema:
         },
         "window": _window(),
         "caps": _caps(),
+        "max_lateness": _max_lateness(
+            "The most that a step may come after it was first due; for actions that say nothing."
+        ),
+        "if_late": _if_late(),
         "variables": _mapping("Defaults of variables, by name.", variable, {"$ref": "#/$defs/plain"}),
         "requires": {
             "description": "Variables that every lead must bring; one that lacks them waits for a human.",
@@ -132,9 +144,20 @@ def _action() -> Schema:
         "do": kinds,
         "for": {"$ref": "#/$defs/duration", "description": "WAIT only: how long."},
         "message": {"$ref": "#/$defs/message"},
+        "max_lateness": _max_lateness("The most that it may come after it was first due."),
+        "if_late": _if_late(),
         "next": _next(),
     }
     return _object("One action.", properties) | {"required": ["do"], "allOf": _fits()}
+
+
+def _max_lateness(description: str) -> Schema:
+    return {"description": description, "anyOf": [{"const": NO_LIMIT}, {"$ref": "#/$defs/duration"}]}
+
+
+def _if_late() -> Schema:
+    words = tuple(word.value for word in IfLate)
+    return _choice("What becomes of a step that comes later than that.", words, IfLate.SKIP.value)
 
 
 def _next() -> Schema:
@@ -149,12 +172,14 @@ def _fits() -> list[Schema]:
     """What each kind of action must and must not have."""
     speaking = sorted(MESSAGE_KINDS - {ActionKind.SEND_CONNECTION_REQUEST})
     silent = sorted(set(ActionKind) - MESSAGE_KINDS)
+    idle = sorted(set(ActionKind) - set(CHANNEL_OF))
     no_subject: Schema = {"not": {"required": ["subject"]}}
     subjects: Schema = {"properties": {"message": {"anyOf": [{"type": "string"}, no_subject]}}}
     return [
         _when_do([ActionKind.WAIT], {"required": ["for"]}, {"not": {"required": ["for"]}}),
         _when_do(speaking, {"required": ["message"]}),
         _when_do(silent, {"not": {"required": ["message"]}}),
+        _when_do(idle, {"not": {"anyOf": [{"required": [key]} for key in LATENESS_KEYS]}}),
         _when_do([ActionKind.SEND_EMAIL], {"properties": {"message": {"type": "object"}}}, subjects),
     ]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from outreach.engine.fields import Text
+from outreach.engine.graph import Lateness
 from outreach.engine.kinds import ActionKind, TriggerKind
 from outreach.engine.problems import Mark
 
@@ -42,6 +43,15 @@ class EdgeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatenessSpec:
+    """How late an action may be, and where that is written: at the action, or at the sequence for all of them."""
+
+    mark: Mark
+    path: str
+    value: Lateness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActionSpec:
     """An action as written. `kind` None: it could not be read."""
 
@@ -51,6 +61,7 @@ class ActionSpec:
     edges: tuple[EdgeSpec, ...] = ()
     message: MessageSpec | None = None
     wait: timedelta = timedelta(0)
+    lateness: LatenessSpec | None = None
 
     @property
     def path(self) -> str:

@@ -25,6 +25,8 @@ class ExecutionView:
     #: when the provider took it; the clocks of the node's edges start here
     sent_at: datetime | None = None
     reason: str | None = None
+    #: when it was passed over, because it came too late; the node counts as done since then
+    passed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class LeadView:
 
     cursor: str
     entered_at: datetime
+    #: where one instant leads over several nodes: since when the lead could have stood on this one
+    due: datetime | None = None
     visits: Mapping[str, int] = field(default_factory=dict)
     execution: ExecutionView | None = None
     #: unused signals, oldest first

@@ -14,7 +14,7 @@ SELECT e.id AS execution_id, e.state, e.kind, e.channel, e.account_id, e.app_id,
        a.name AS account_name, a.external_id, a.handle, a.base_url, a.access_token, a.refresh_token, a.zone AS account_zone,
        a.caps AS account_caps, a.pace AS account_pace, p2.client_id, p2.client_secret, p2.caps AS app_caps,
        n.caps AS instance_caps, n.key AS instance_key, n.live_confirmed_at IS NOT NULL AS live, s.name AS sequence_name,
-       a.token_expires_at, a.state AS account_state
+       a.token_expires_at, a.state AS account_state, e.late_at
   FROM execution e
   JOIN lead l ON l.id = e.lead_id
   JOIN person p ON p.id = l.person_id
@@ -68,7 +68,7 @@ _NTH_NEWEST = """
 
 _FACTS = Hot(
     """
-SELECT e.state, e.cause, e.cause_deadline, e.kind, e.channel, e.account_id, e.identity_id, e.attempts, e.verdict,
+SELECT e.state, e.cause, e.cause_deadline, e.first_due_at, e.late_at, l.cursor, e.kind, e.channel, e.account_id, e.identity_id, e.attempts, e.verdict,
        l.id AS lead_id, l.state AS lead_state, l.due_at, l.epoch, l.paused_at AS lead_paused_at, l.pause_reason AS lead_pause_reason,
        p.id AS person_id, p.suppressed_at, p.suppression_reason, p.paused_at AS person_paused_at, p.pause_reason AS person_pause_reason,
        p.zone AS person_zone, i.kind AS identity_kind, i.status AS identity_status,
@@ -106,7 +106,8 @@ SELECT e.state, e.cause, e.cause_deadline, e.kind, e.channel, e.account_id, e.id
        hd.scopes AS hold_scopes, hd.untils AS hold_untils, hd.reasons AS hold_reasons,
        (SELECT max(t.started_at) FROM execution t WHERE t.account_id = e.account_id AND t.kind = e.kind
            AND t.effect_by > %(pace_since)s AND t.id <> e.id) AS last_started_at,
-       EXISTS (SELECT 1 FROM execution t WHERE t.lead_id = l.id AND t.state IN ('calling', 'in_doubt', 'held') AND t.id <> e.id) AS other_open
+       EXISTS (SELECT 1 FROM execution t WHERE t.lead_id = l.id AND t.state IN ('calling', 'in_doubt', 'held') AND t.id <> e.id) AS other_open,
+       EXISTS (SELECT 1 FROM task k WHERE k.execution_id = e.id AND k.state IN ('claimed', 'asked')) AS with_human
        , {caps}
   FROM execution e
   JOIN lead l ON l.id = e.lead_id

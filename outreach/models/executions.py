@@ -40,6 +40,8 @@ class Execution:
     read_backs: int
     reason: str | None
     verdict: dict[str, Any] | None
+    #: from then on it comes too late; None: never
+    late_at: datetime | None
 
     @property
     def open(self) -> bool:
@@ -49,7 +51,7 @@ class Execution:
 
 _COLUMNS = """
 id, lead_id, action_id, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause, variant, epoch, attempts, fence,
-started_at, call_deadline, effect_by, sent_at, body_hash, read_backs, reason, verdict"""
+started_at, call_deadline, effect_by, sent_at, body_hash, read_backs, reason, verdict, late_at"""
 
 _READ = Hot(f"SELECT {_COLUMNS} FROM execution WHERE id = %s")
 _LOCKED = (
@@ -144,9 +146,9 @@ def lock_lead(tx: Tx, lead_id: int) -> LockedLead | None:
 
 _PLAN = Hot("""
 INSERT INTO execution (lead_id, action_id, visit, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause,
-                       cause_deadline, variant, created_at)
+                       cause_deadline, first_due_at, late_at, variant, created_at)
 VALUES (%(lead_id)s, %(action_id)s, %(visit)s, %(sequence_id)s, %(kind)s, %(channel)s, %(account_id)s, %(app_id)s,
-        %(identity_id)s, 'planned', %(cause)s, %(cause_deadline)s, %(variant)s, %(now)s)
+        %(identity_id)s, 'planned', %(cause)s, %(cause_deadline)s, %(first_due_at)s, %(late_at)s, %(variant)s, %(now)s)
 ON CONFLICT (lead_id, action_id, visit) DO NOTHING RETURNING id""")
 
 
@@ -236,6 +238,11 @@ def doubt(tx: Tx, execution_id: int) -> None:
 def hold(tx: Tx, execution_id: int, reason: str) -> None:
     """in_doubt -> held, for a human. It goes on counting as used."""
     tx.write("UPDATE execution SET state = 'held', reason = %s WHERE id = %s", (reason, execution_id))
+
+
+def allow_until(tx: Tx, execution_id: int, late_at: datetime) -> None:
+    """A human said that it may still be sent: it has its time again."""
+    tx.execute("UPDATE execution SET late_at = %s WHERE id = %s", (late_at, execution_id))
 
 
 def note_read_back(tx: Tx, execution_id: int) -> None:

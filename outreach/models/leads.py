@@ -25,6 +25,8 @@ from outreach.models.base import Hot, Row, Tx, fields_of, part_of, to_json
 #: What a lead that waits for evidence is filed under, in place of an action kind: one poll serves all of an account.
 WANTS = {Want.INBOX: "CHECK_FOR_REPLY", Want.RELATIONSHIP: "LOOK_UP"}
 RESOLVE = "RESOLVE"
+#: The reason of a skipped step that came too late: its lead goes on as if it were done.
+LATE = "late"
 _CAUSES = frozenset(kind.value for kind in TriggerKind)
 _CHANNELS = frozenset(channel.value for channel in Channel)
 #: How the detail of a lead begins that this or another worker could not read. The sweep gives such leads a share of their own.
@@ -163,7 +165,7 @@ def of_person(tx: Tx, person_id: int) -> list[int]:
 
 
 _VIEW = Hot("""
-SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline,
+SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline, e.settled_at,
        b.channels, b.accounts, b.apps, b.identities, b.identity_kinds, b.usable,
        g.ids AS signal_ids, g.kinds AS signal_kinds, g.ats AS signal_ats, g.classes AS signal_classes,
        (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
@@ -266,7 +268,10 @@ def _view(lead: Lead, row: Row, bindings: Mapping[Channel, Binding]) -> LeadView
     execution = None
     if row["execution_id"] is not None:
         execution = ExecutionView(
-            state=known(ExecutionState, row["state"]), sent_at=row["sent_at"], reason=row["reason"]
+            state=known(ExecutionState, row["state"]),
+            sent_at=row["sent_at"],
+            reason=row["reason"],
+            passed_at=row["settled_at"] if row["reason"] == LATE else None,
         )
     return LeadView(
         cursor=lead.cursor,

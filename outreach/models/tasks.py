@@ -8,7 +8,7 @@ from outreach.models.base import Row, Tx, to_json
 
 _COLUMNS = """
 t.id, t.kind, t.lead_id, t.execution_id, t.person_id, t.inbound_id, t.state, t.reason, t.detail, t.holder, t.claimed_at, t.deadline,
-t.outcome, t.closed_at, t.closed_by, t.created_at, e.kind AS action_kind, e.account_id, a.name AS account"""
+t.outcome, t.closed_at, t.closed_by, t.created_at, e.kind AS action_kind, e.account_id, e.late_at, a.name AS account"""
 _FROM = (
     "FROM task t LEFT JOIN execution e ON e.id = t.execution_id LEFT JOIN account a ON a.id = e.account_id"
 )
@@ -70,9 +70,9 @@ def close(tx: Tx, task_id: int, state: str, outcome: str, by: str, now: datetime
 
 
 def void_of_lead(tx: Tx, lead_id: int, reason: str, now: datetime) -> list[Row]:
-    """Open `act` tasks of a lead that stops. A claimed one is voided too: its holder is told by its outcome."""
+    """Open tasks about a step of a lead that stops: to do it, or to say whether it is still to be done. A claimed one is voided too: its holder is told by its outcome."""
     return tx.rows(
         "UPDATE task SET state = 'void', outcome = %s, closed_by = 'engine', closed_at = %s"
-        " WHERE lead_id = %s AND kind = 'act' AND state IN ('open', 'claimed', 'asked') RETURNING id, execution_id, holder",
+        " WHERE lead_id = %s AND kind IN ('act', 'decide') AND state IN ('open', 'claimed', 'asked') RETURNING id, execution_id, holder",
         (reason, now, lead_id),
     )

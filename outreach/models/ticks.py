@@ -104,6 +104,21 @@ def claim_sends(
     return tx.rows(_CLAIM_SENDS, params)
 
 
+def claim_late(tx: Tx, *, now: datetime, lease: datetime, limit: int) -> list[Row]:
+    """Due leads whose planned step has come too late while nothing stands still: it needs no room, so it waits for none; leased."""
+    return tx.rows(
+        """
+        UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+            SELECT l.id FROM execution e JOIN lead l ON l.id = e.lead_id JOIN account a ON a.id = e.account_id
+              JOIN sequence s ON s.id = e.sequence_id
+             WHERE e.state = 'planned' AND e.late_at <= %(now)s AND l.due_at <= %(now)s AND a.state = 'ok' AND s.state = 'active'
+               AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s)
+             ORDER BY e.late_at LIMIT %(limit)s FOR NO KEY UPDATE OF l SKIP LOCKED)
+        RETURNING id, due_at""",
+        {"now": now, "lease": lease, "limit": limit},
+    )
+
+
 def claim_others(tx: Tx, *, now: datetime, horizon: datetime, lease: datetime, limit: int) -> list[Row]:
     """Due leads that wait for no account: deadlines, doubts, tasks, parked ones; leased."""
     return tx.rows(

@@ -19,13 +19,18 @@ from outreach.providers.base import Call
 from outreach.runtime import hints
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.hints import Hints
-from outreach.runtime.moving import TASK_LOOK, go_on, want_again
+from outreach.runtime.late import pass_over
+from outreach.runtime.moving import TASK_LOOK, before_late, go_on, want_again
 from outreach.runtime.prepare import Prepared
 from outreach.runtime.reading import read_facts
 from outreach.runtime.scopes import to_lock
 
 #: Causes that mean: a person said something, and this is what we say or do about it.
 _ANSWERS = {"REPLIED", "POSITIVE_REPLY", "NEGATIVE_REPLY", "REPLIED_TO_NOTE"}
+
+
+#: How soon (real seconds) to look again at what two clocks see differently.
+_SOON_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,9 @@ def claim(ctx: Context, prepared: Prepared) -> Claimed | NotClaimed:
         if _caps_changed(prepared, row):
             return NotClaimed(hints=[prepared.again()])
         verdict = gate.decide(facts)
+        if verdict.allowed and prepared.late:
+            # Neither rendered nor paid for at the limiter: the process's clock runs a little ahead of the database's.
+            return NotClaimed(hints=[hints.perform(prepared.kind, prepared.execution_id, _SOON_SECONDS)])
         if not verdict.allowed:
             return _refuse(ctx, tx, lead, locked, verdict, now)
         return _begin(ctx, tx, lead, locked, prepared, facts, verdict, row, before)
@@ -148,6 +156,9 @@ def _refuse(
     match verdict.decision:
         case Decision.BLOCK:
             found = block(ctx, tx, lead, locked.execution.id, verdict, now)
+        case Decision.SKIP:
+            executions.note_verdict(tx, locked.execution.id, gate.verdict_to_json(verdict))
+            found = pass_over(ctx, tx, lead, locked.execution.id, now)
         case Decision.HAND_OVER:
             found = _hand_over(tx, lead, locked, verdict, now)
         case _:
@@ -175,14 +186,14 @@ def block(ctx: Context, tx: Tx, lead: Lead, execution_id: int, verdict: Verdict,
 
 
 def _hand_over(tx: Tx, lead: Lead, locked: LockedSend, verdict: Verdict, now: datetime) -> Hints:
-    """A human must act: the execution stays planned and the lead waits on the task."""
+    """A human must act, or say whether to: the execution stays planned and the lead waits on the task."""
     stored = gate.verdict_to_json(verdict)
     executions.note_verdict(tx, locked.execution.id, stored)
     task_id = tasks.open_one(
-        tx, kind="act", lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
+        tx, kind="decide" if verdict.rule == "late.ask" else "act", lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
         detail=dict(stored),
     )  # fmt: skip
-    lead.wait(now + TASK_LOOK, WaitingOn.TASK, verdict.rule)
+    lead.wait(before_late(now + TASK_LOOK, locked.execution.late_at, now), WaitingOn.TASK, verdict.rule)
     if task_id is not None:
         lead.log(
             EventKind.TASK_OPENED, now, execution_id=locked.execution.id, task_id=task_id, rule=verdict.rule
@@ -198,9 +209,8 @@ def defer(
     stored = gate.verdict_to_json(verdict)
     before: dict[str, Any] = execution.verdict or {}
     executions.note_verdict(tx, execution.id, stored)
-    lead.wait_for_account(
-        max(verdict.until, now), verdict.waiting_on, execution.account_id, execution.kind, verdict.rule
-    )
+    until = before_late(max(verdict.until, now), execution.late_at, now)
+    lead.wait_for_account(until, verdict.waiting_on, execution.account_id, execution.kind, verdict.rule)
     if before.get("rule") != verdict.rule:
         lead.log(
             EventKind.ACTION_DEFERRED,

@@ -42,7 +42,7 @@ class LeadWhy:
     @property
     def needs_somebody(self) -> Sequence[Verdict]:
         """Of these, what does not pass by itself: it is final, or a human must act, or lift a pause, or mend an account."""
-        final = (Decision.BLOCK, Decision.HAND_OVER)
+        final = (Decision.BLOCK, Decision.SKIP, Decision.HAND_OVER)
         return [v for v in self.against if v.decision in final or v.waiting_on in _BY_HAND]
 
     @property

@@ -18,6 +18,7 @@ from outreach.runtime.claim import block
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
+from outreach.runtime.late import pass_over
 from outreach.runtime.moving import go_on
 from outreach.runtime.prepare import render_for
 from outreach.runtime.reading import read_facts
@@ -129,7 +130,11 @@ def _open_act(tx: Tx, task_id: int) -> Row:
 
 def _refused(ctx: Context, tx: Tx, lead: Lead, task: Row, verdict: Verdict, now: datetime) -> None:
     """What the gate says of a human binds as it does the engine: a block ends it, a deferral leaves the task open for later."""
-    if verdict.stale or verdict.decision is not Decision.BLOCK:
+    if verdict.stale or verdict.decision not in (Decision.BLOCK, Decision.SKIP):
+        return
+    if verdict.decision is Decision.SKIP:
+        pass_over(ctx, tx, lead, task["execution_id"], now)
+        lead.write(tx)
         return
     tasks.close(tx, task["id"], "void", verdict.rule, "engine", now)
     block(ctx, tx, lead, task["execution_id"], verdict, now)
@@ -157,6 +162,8 @@ def _close(ctx: Context, task_id: int, by: str, *, happened: bool, at: datetime 
         task = tasks.read(tx, task_id)
         if task["state"] not in ("open", "claimed", "asked"):
             raise ConflictError(f"task {task_id} is {task['state']} already ({task['outcome']})")
+        if task["kind"] == "decide" and task["execution_id"] is not None:
+            return _decided_late(ctx, tx, task, by, send=happened)
         if task["kind"] == "decide":
             return _decided(ctx, tx, task, by, resume=happened)
         if task["kind"] == "act" and happened and task["state"] == "open":
@@ -202,6 +209,40 @@ def _settle_by_human(
             ctx, tx, lead, execution, at=moment, now=now, ids={}, how="said", done_by=by, observed=False, actor=by
         )  # fmt: skip
     return refuse(ctx, tx, lead, execution, ExecutionState.SKIPPED, f"skipped by {by}", now, actor=by)
+
+
+def _decided_late(ctx: Context, tx: Tx, task: Row, by: str, *, send: bool) -> Hints:
+    """A step came too late. done: it is sent all the same, if T1 allows it; skip: it is passed over."""
+    locked = executions.lock_for_settlement(tx, task["execution_id"])
+    assert locked is not None
+    lead = leads.read(tx, task["lead_id"])
+    now = ctx.clock.at(locked.database_now)
+    state = "done" if send else "skipped"
+    if not tasks.close(tx, task["id"], state, "send it" if send else "pass over", by, now):
+        raise ConflictError(f"task {task['id']} was closed meanwhile")
+    lead.log(
+        EventKind.TASK_CLOSED,
+        now,
+        actor=by,
+        execution_id=locked.execution.id,
+        task_id=task["id"],
+        state=state,
+    )
+    if send:
+        found = _send_late(ctx, tx, lead, locked.execution.id, now)
+    else:
+        found = pass_over(ctx, tx, lead, locked.execution.id, now, actor=by)
+    lead.write(tx)
+    return found
+
+
+def _send_late(ctx: Context, tx: Tx, lead: Lead, execution_id: int, now: datetime) -> Hints:
+    """It has its time again: what a human allowed today is not sent in half a year."""
+    lateness = sequences.graph_of(tx, lead.version_id).node(lead.cursor).lateness
+    assert lateness is not None, "a step without a limit is never late"
+    executions.allow_until(tx, execution_id, now + lateness.after)
+    lead.wait(now, WaitingOn.TIME)
+    return go_on(ctx, tx, lead, now)
 
 
 def _decided(ctx: Context, tx: Tx, task: Row, by: str, *, resume: bool) -> Hints:

@@ -169,11 +169,19 @@ def _perform(
     return [hints.perform(node.kind, execution_id)]
 
 
+def before_late(until: datetime, late_at: datetime | None, now: datetime) -> datetime:
+    """No wait goes beyond the instant at which a step comes too late: it is judged again then."""
+    return until if late_at is None or late_at <= now else min(until, late_at)
+
+
 def _settled_wait(tx: Tx, lead: Lead, execution_id: int, now: datetime) -> bool:
     """Does the planned action wait for something already: a human, or an instant that has not come?"""
     task = tasks.of_execution(tx, execution_id)
     if task is not None:
-        lead.wait(now + TASK_LOOK, WaitingOn.TASK, task["reason"])
+        begun = task["state"] != "open" or task["kind"] != "act"
+        if task["late_at"] is not None and task["late_at"] <= now and not begun:
+            return False
+        lead.wait(before_late(now + TASK_LOOK, task["late_at"], now), WaitingOn.TASK, task["reason"])
         return True
     calls = lead.next_kind in ActionKind.__members__ and lead.next_kind != _POLL
     return calls and lead.due_at is not None and lead.due_at > now
@@ -184,6 +192,7 @@ def _plan(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, bound: Binding, 
     assert node.channel is not None
     variant = choose(node.message, person_id=lead.person_id, node_key=node.key).key if node.message else None
     cause = moved.trigger.value if moved else "start"
+    first_due = moved.due if moved else lead.entered_at
     execution_id = executions.plan(
         tx,
         {
@@ -198,6 +207,8 @@ def _plan(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, bound: Binding, 
             "identity_id": bound.identity_id,
             "cause": cause,
             "cause_deadline": moved.deadline if moved else None,
+            "first_due_at": first_due,
+            "late_at": first_due + node.lateness.after if node.lateness else None,
             "variant": variant,
             "now": now,
         },

@@ -47,7 +47,8 @@ def _step(ctx: Context, execution_id: int) -> tuple[Hints, str | None]:
         return prepared.hints, None
     if isinstance(prepared, NotRenderable):
         return _park(ctx, prepared), None
-    refusal = _acquire(ctx, prepared)
+    # What comes too late costs no room, so it does not wait for any.
+    refusal = None if prepared.late else _acquire(ctx, prepared)
     if refusal is not None:
         return _postpone(ctx, prepared, refusal), None
     failpoint("claim.before")
@@ -57,7 +58,7 @@ def _step(ctx: Context, execution_id: int) -> tuple[Hints, str | None]:
         ctx.limiter.forget(prepared.scopes)
         return _leave(ctx, prepared, newer), None
     if isinstance(claimed, NotClaimed):
-        if claimed.verdict is not None:
+        if claimed.verdict is not None and not prepared.late:
             # The log holds a grant that came to nothing; there is no refund, so it is read anew from the ledger.
             ctx.limiter.forget(prepared.scopes)
         return claimed.hints, None

@@ -28,6 +28,8 @@ class Prepared:
     graph: Graph
     scopes: tuple[Scope, ...]
     row: Row
+    #: too late as far as this process's clock can tell: T1 says what becomes of it, and nothing is sent
+    late: bool = False
     body: str | None = None
     subject: str | None = None
 
@@ -71,16 +73,17 @@ def prepare(ctx: Context, execution_id: int) -> Prepared | NotRenderable | Nothi
         if row["due_at"] > ctx.clock.now() + ctx.machine(_EARLY_SECONDS):
             return Nothing()  # deferred meanwhile: a doubled hint must not pay for it at the limiter
         try:
-            return _rendered(row, sequences.graph_of(tx, row["version_id"]))
+            late = row["late_at"] is not None and row["late_at"] <= ctx.clock.now()
+            return _rendered(row, sequences.graph_of(tx, row["version_id"]), late)
         except NeedsNewerWorker:
             return Nothing([hints.advance(row["lead_id"])])
 
     return ctx.db.run(work)
 
 
-def _rendered(row: Row, graph: Graph) -> Prepared | NotRenderable:
+def _rendered(row: Row, graph: Graph, late: bool) -> Prepared | NotRenderable:
     kind = known(ActionKind, row["kind"])
-    text = render_for(row, graph)
+    text = None if late else render_for(row, graph)
     if isinstance(text, Missing):
         return NotRenderable(
             execution_id=row["execution_id"], lead_id=row["lead_id"], missing=text.names or ("(empty text)",)
@@ -99,6 +102,7 @@ def _rendered(row: Row, graph: Graph) -> Prepared | NotRenderable:
         graph=graph,
         scopes=scopes_of(row, graph),
         row=row,
+        late=late,
         body=text.text if text else None,
         subject=text.subject if text else None,
     )

@@ -26,7 +26,15 @@ from outreach.compliance.facts import (
     TouchPolicy,
 )
 from outreach.engine.graph import Graph
-from outreach.engine.kinds import MESSAGE_KINDS, NEGATIVE_TRIGGERS, ActionKind, Channel, TriggerKind, known
+from outreach.engine.kinds import (
+    MESSAGE_KINDS,
+    NEGATIVE_TRIGGERS,
+    ActionKind,
+    Channel,
+    IfLate,
+    TriggerKind,
+    known,
+)
 from outreach.limits.scope import Scope
 from outreach.models import claims
 from outreach.models.base import Row, Tx
@@ -95,7 +103,14 @@ def _facts(
         identity=_identity(row),
         lead=_lead(row),
         execution=ExecutionFacts(
-            state=row["state"], rendered_epoch=epoch, cause=row["cause"], cause_deadline=row["cause_deadline"]
+            with_human=row["with_human"],
+            state=row["state"],
+            rendered_epoch=epoch,
+            cause=row["cause"],
+            cause_deadline=row["cause_deadline"],
+            first_due_at=row["first_due_at"],
+            late_at=row["late_at"],
+            if_late=_if_late(row, graph),
         ),
         evidence=EvidenceFacts(
             read_up_to=_evidence(row), freshness=ctx.machine(ctx.settings.evidence_seconds)
@@ -104,6 +119,11 @@ def _facts(
         pace_until=last + pace if last is not None and last + pace > now else None,
         caps=_cap_uses(row, windows, now),
     )
+
+
+def _if_late(row: Row, graph: Graph) -> IfLate:
+    lateness = graph.node(row["cursor"]).lateness
+    return lateness.then if lateness else IfLate.SKIP
 
 
 def _cap_uses(row: Row, windows: Sequence[CountedWindow], now: datetime) -> tuple[CapUse, ...]:

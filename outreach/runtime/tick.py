@@ -88,12 +88,13 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     tops = [(r.account_id, r.kind, r.top) for r in rooms if r.top > 0]
     # Leads whose read is overdue look for themselves: the read may have come, and its hint been lost.
     tops += [(r["account_id"], r["kind"], _MOST_PER_PAIR) for r in asked if r["kind"] in _READS]
+    late = ticks.claim_late(tx, now=now, lease=lease, limit=_MOST_OTHERS)
     claimed = ticks.claim_sends(tx, tops, now=now, horizon=horizon, lease=lease)
     sends = [row for row in claimed if row["next_kind"] not in _READS]
     readers = [row for row in claimed if row["next_kind"] in _READS]
     others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
     others += ticks.claim_strange(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_STRANGE)
-    starts = [(row["id"], row["due_at"]) for row in [*others, *readers]] + _spaced(rooms, sends)
+    starts = [(row["id"], row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
     return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
 
 

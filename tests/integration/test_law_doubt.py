@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from outreach.limits.scope import Full
 from outreach.models.base import Database
-from outreach.providers.base import Accepted, NotStarted, RateLimited, Refused, Unknown
+from outreach.providers.base import Accepted, NotStarted, Outcome, RateLimited, Refused, Unknown
+from outreach.runtime import perform as performing
 from outreach.runtime.advance import advance
+from outreach.runtime.call import call
 from outreach.runtime.claim import Claimed, claim
+from outreach.runtime.context import Context
 from outreach.runtime.human import done, skip
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
@@ -18,7 +22,9 @@ from tests.integration.law_support import (
     DAY,
     FOLLOW,
     FOLLOW_THEN_UNFOLLOW,
+    HOUR,
     MINUTE,
+    NO_CAPS,
     WRITE,
     WRITE_AND_LISTEN,
     acts,
@@ -252,6 +258,35 @@ def test_the_fences_owner_may_still_bring_certainty(house: House, already: str) 
     assert states(house) == ["sent"]
     assert house.db.read("SELECT id FROM task WHERE state = 'open'") == []
     assert house.lead(execution(house, claimed.execution_id)["lead_id"])["state"] == "finished"
+
+
+@pytest.mark.parametrize("settled_by", ["its own late answer", "an echo before the answer"])
+def test_after_a_late_answer_the_limiter_counts_for_as_long_as_the_ledger(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_by: str
+) -> None:
+    """The claim's own deadline is long over: an hour from there would free the cap before the ledger does."""
+    house = open_house(db, tmp_path, webhooks=settled_by != "its own late answer")
+    roomy_account(house, caps=NO_CAPS | {"SEND_TWITTER_DM": "1/hour"})
+    house.publish(WRITE)
+    one, two = plan(house, "write", friends(house, "ann", "bob"))
+
+    def late(ctx: Context, claimed: Claimed) -> Outcome:
+        outcome = call(ctx, claimed)
+        house.clock.advance(10 * MINUTE)
+        house.run()
+        return outcome
+
+    monkeypatch.setattr(performing, "call", late)
+    house.hints.extend(perform(house.ctx, one))
+    row = execution(house, one)
+    assert row["state"] == "sent"
+    assert (row["effect_by"] > row["call_deadline"]) == (settled_by == "its own late answer")
+    prepared = prepare(house.ctx, two)
+    assert isinstance(prepared, Prepared)
+    now = house.clock.now()
+    answer = house.ctx.limiter.acquire(two, prepared.scopes, now, now + 15 * SECOND)
+    assert isinstance(answer, Full)
+    assert answer.until == row["effect_by"] + HOUR
 
 
 def test_a_late_no_frees_a_held_send(house: House) -> None:

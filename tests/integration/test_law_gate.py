@@ -295,6 +295,20 @@ def test_what_others_wrote_or_we_did_holds_nothing(house: House, handle: str, ki
     assert (execution(house, execution_id)["verdict"] or {}).get("rule") != "inbound.undigested"
 
 
+def test_what_we_said_ourselves_and_nobody_has_read_holds_nothing(house: House) -> None:
+    (ann,) = friends(house, "p0")
+    (execution_id,) = plan(house, "write", [ann])
+    sql(
+        house,
+        "INSERT INTO inbound (channel, account_key, content_id, kind, peer_kind, peer, account_id, text, raw, via, occurred_at, received_at)"
+        " SELECT 'twitter', external_id, 'dm:1', 'message_out', 'twitter_id', %s, id, 'Hi', '{}', 'webhook', %s, %s FROM account",
+        id_of_handle("p0"),
+        *[house.clock.now()] * 2,
+    )
+    perform(house.ctx, execution_id)
+    assert acts(house) == [("dm", "p0")]
+
+
 # --- failures ------------------------------------------------------------------------------------------------
 
 
@@ -367,23 +381,29 @@ def open_again(house: House) -> House:
 # --- the local date ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("evening", "midnight", "next_midnight"),
+    [
+        ("2026-03-28T20:00Z", "2026-03-28T23:00Z", "2026-03-29T22:00Z"),
+        ("2026-10-24T19:00Z", "2026-10-24T22:00Z", "2026-10-25T23:00Z"),
+    ],
+    ids=["a day of 23 hours", "a day of 25 hours"],
+)
 def test_a_cap_per_date_follows_the_accounts_midnight_even_when_the_clocks_change(
-    db: Database, tmp_path: Path
+    db: Database, tmp_path: Path, evening: str, midnight: str, next_midnight: str
 ) -> None:
-    """Berlin, 28 to 30 March 2026: the 29th has 23 hours."""
+    """Berlin: two on the eve, two on the day that is shorter or longer, two on the next."""
     house = open_house(db, tmp_path, HANDLES)
     roomy_account(house, caps=NO_CAPS | {"FOLLOW_ON_TWITTER": "2/date"}, zone="Europe/Berlin")
     house.publish(FOLLOW)
-    house.clock.instant = datetime(2026, 3, 28, 20, 0, tzinfo=UTC)
+    house.clock.instant = datetime.fromisoformat(evening)
     leads = house.enroll("follow", friends(house, *HANDLES[:6]))
-    midnight = datetime(2026, 3, 28, 23, 0, tzinfo=UTC)
-    assert (len(acts(house)), house.lead(leads[5])["due_at"]) == (2, midnight)
-    house.pass_time(3 * HOUR - MINUTE, step=20 * MINUTE)
-    assert len(acts(house)) == 2
-    house.pass_time(2 * MINUTE)
-    assert len(acts(house)) == 4
-    next_midnight = datetime(2026, 3, 29, 22, 0, tzinfo=UTC)
-    house.pass_time(next_midnight - house.clock.now() - MINUTE, step=20 * MINUTE)
-    assert len(acts(house)) == 4
-    house.pass_time(2 * MINUTE)
-    assert len(acts(house)) == 6
+    first, second = datetime.fromisoformat(midnight), datetime.fromisoformat(next_midnight)
+    assert (len(acts(house)), house.lead(leads[5])["due_at"]) == (2, first)
+    for frees, before, after in ((first, 2, 4), (second, 4, 6)):
+        perform(house.ctx, only_execution(house, leads[5])["id"])
+        assert house.lead(leads[5])["due_at"] == frees
+        house.pass_time(frees - house.clock.now() - MINUTE, step=20 * MINUTE)
+        assert len(acts(house)) == before
+        house.pass_time(2 * MINUTE)
+        assert len(acts(house)) == after

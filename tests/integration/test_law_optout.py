@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from outreach.models.instance import drain_claims
 from outreach.providers.base import Accepted, Unknown
 from outreach.runtime.claim import Claimed, claim
 from outreach.runtime.control import pause_all, resume_all
+from outreach.runtime.draining import drain_person
 from outreach.runtime.human import done, skip
 from outreach.runtime.optout import opt_out, opt_out_identifier
 from outreach.runtime.perform import perform
@@ -141,6 +143,26 @@ def test_an_opt_out_is_effective_only_when_the_last_call_is_settled(db: Database
     settle(house.ctx, claimed, Accepted({}))
     assert person(house, ann)["suppression_effective_at"] == house.clock.now()
     assert states(house) == ["sent"]
+
+
+def test_of_two_calls_under_way_the_last_to_be_settled_makes_an_opt_out_effective(
+    db: Database, tmp_path: Path
+) -> None:
+    house = open_house(db, tmp_path)
+    roomy_account(house)
+    for text in (WRITE, FOLLOW):
+        house.publish(text)
+    (ann,) = friends(house, "ann")
+    message, follow = (begin(house, plan(house, name, [ann])[0]) for name in ("write", "follow"))
+    assert say_no(house, ann) is False
+    settle(house.ctx, follow, Accepted({}))
+    house.clock.advance(timedelta(seconds=5))
+    drain_person(house.ctx, ann)
+    assert person(house, ann)["suppression_effective_at"] is None
+    settle(house.ctx, message, Accepted({}))
+    assert person(house, ann)["suppression_effective_at"] == house.clock.now()
+    told = [row["kind"] for row in house.db.read("SELECT kind FROM event WHERE lead_id IS NULL ORDER BY id")]
+    assert told.count("SuppressionEffective") == 1
 
 
 def test_saying_it_again_says_what_is_true_and_tells_it_once(db: Database, tmp_path: Path) -> None:

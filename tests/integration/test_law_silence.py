@@ -117,7 +117,8 @@ def test_a_message_that_nobody_has_understood_yet_keeps_the_mark_behind_it(
     assert len(acts(house)) == 1
 
 
-def test_evidence_covers_every_account_that_has_written(db: Database, tmp_path: Path) -> None:
+def two_inboxes(db: Database, tmp_path: Path) -> tuple[House, int]:
+    """A lead to whom two accounts of ours have written."""
     house = open_house(db, tmp_path, webhooks=False, our_accounts=("we", "us"))
     ours = [roomy_account(house, name) for name in ("we", "us")]
     house.publish(WRITE_AND_LISTEN)
@@ -131,12 +132,40 @@ def test_evidence_covers_every_account_that_has_written(db: Database, tmp_path: 
         ours[1],
         lead,
     )
+    return house, lead
+
+
+def shut_one(house: House) -> None:
     fault(house, "dm.list", "error", status=503, account=id_of_handle("us"))
+
+
+@pytest.mark.parametrize("read_before", [False, True], ids=["never read", "read until yesterday"])
+def test_evidence_covers_every_account_that_has_written(
+    db: Database, tmp_path: Path, read_before: bool
+) -> None:
+    house, lead = two_inboxes(db, tmp_path)
+    if read_before:
+        house.pass_time(2 * DAY, step=HOUR)
+    shut_one(house)
     house.pass_time(4 * DAY, step=HOUR)
     waiting = house.lead(lead)
     assert (len(acts(house)), waiting["cursor"], waiting["waiting_on"]) == (1, "check", "evidence")
     mend(house)
     house.pass_time(5 * MINUTE)
+    assert len(acts(house)) == 2
+
+
+def test_t1_too_asks_for_fresh_evidence_of_every_account(db: Database, tmp_path: Path) -> None:
+    house, lead = two_inboxes(db, tmp_path)
+    sql(house, """UPDATE account SET pace = '{"SEND_TWITTER_DM": 600000}'""")
+    house.pass_time(3 * DAY + 10 * MINUTE, step=5 * MINUTE)
+    assert (house.lead(lead)["cursor"], len(acts(house))) == ("again", 1)
+    shut_one(house)
+    sql(house, """UPDATE account SET pace = '{"SEND_TWITTER_DM": 0}'""")
+    house.pass_time(10 * DAY, step=HOUR)
+    assert (len(acts(house)), house.lead(lead)["waiting_on"]) == (1, "evidence")
+    mend(house)
+    house.pass_time(10 * MINUTE)
     assert len(acts(house)) == 2
 
 

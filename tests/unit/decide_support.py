@@ -43,12 +43,15 @@ def lead(
     state: ExecutionState | None = None,
     sent_at: datetime | None = None,
     reason: str | None = None,
+    passed_at: datetime | None = None,
     read: datetime | None = None,
     looked: datetime | None = None,
     by: TriggerKind | None = None,
     channels: frozenset[Channel] = frozenset({Channel.TWITTER}),
 ) -> LeadView:
-    execution = ExecutionView(state=state, sent_at=sent_at, reason=reason) if state else None
+    execution = (
+        ExecutionView(state=state, sent_at=sent_at, reason=reason, passed_at=passed_at) if state else None
+    )
     return LeadView(
         cursor=cursor,
         entered_at=entered,

@@ -27,7 +27,7 @@ from outreach.compliance.facts import (
     TouchPolicy,
 )
 from outreach.engine.graph import Window
-from outreach.engine.kinds import ActionKind, Channel
+from outreach.engine.kinds import ActionKind, Channel, IfLate
 
 #: A Monday noon.
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -86,7 +86,16 @@ ALLOWED = Facts(
         already_contacted=False,
         opens_contact=True,
     ),
-    execution=ExecutionFacts(state="planned", rendered_epoch=2, cause="start", cause_deadline=None),
+    execution=ExecutionFacts(
+        with_human=False,
+        state="planned",
+        rendered_epoch=2,
+        cause="start",
+        cause_deadline=None,
+        first_due_at=EARLIER,
+        late_at=None,
+        if_late=IfLate.SKIP,
+    ),
     evidence=EvidenceFacts(read_up_to=None, freshness=timedelta(minutes=15)),
     holds=(),
     pace_until=None,
@@ -145,6 +154,8 @@ BROKEN: Mapping[str, Mapping[str, Any]] = {
     "identity.unresolved": {"identity": {"resolved": False}},
     "exclude.already_contacted": {"sequence": {"exclude_already_contacted": True}, "lead": {"already_contacted": True}},
     "evidence.stale": {"execution": SILENCE},
+    "late.skip": {"execution": {"late_at": NOW}},
+    "late.ask": {"execution": {"late_at": NOW, "if_late": IfLate.ASK}},
     "x.dm.inbound_first": {"identity": {"bases": (INTEREST,)}},
     "x.follow.not_permitted": {"kind": ActionKind.FOLLOW_ON_TWITTER, "account": {"follow_permitted": False}},
     "linkedin.human_only": {"kind": ActionKind.SEND_LINKEDIN_DM, "channel": Channel.LINKEDIN},

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outreach.engine.codec import graph_from_json, graph_hash, graph_to_json
-from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Message, Node, Variant, Window
-from outreach.engine.kinds import ActionKind, TriggerKind
+from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Lateness, Message, Node, Variant, Window
+from outreach.engine.kinds import ActionKind, IfLate, TriggerKind
 from outreach.errors import NeedsNewerWorker
 
 _KEYS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,8}", fullmatch=True)
@@ -29,6 +29,7 @@ _NODES = st.builds(
     edges=st.lists(_EDGES, max_size=3).map(tuple),
     message=st.none() | _MESSAGES,
     wait=_SECONDS,
+    lateness=st.none() | st.builds(Lateness, after=_SECONDS, then=st.sampled_from(IfLate)),
 )
 _WINDOWS = st.builds(
     Window,
@@ -122,3 +123,20 @@ def test_a_note_that_a_newer_release_added_does_no_harm() -> None:
     graph = small()
     graph["nodes"][0]["colour"] = "blue"
     assert graph_from_json(graph | {"colour": "blue"}) == graph_from_json(small())
+
+
+def test_what_was_stored_before_steps_could_be_late_reads_and_hashes_as_it_did() -> None:
+    """Published versions are immutable: their JSON has no such key, and their hash stands in the database."""
+    old = small()
+    assert "lateness" not in old["nodes"][0]
+    assert old["format"] == 1
+    assert graph_from_json(old).nodes["a"].lateness is None
+    assert graph_hash(graph_from_json(old)) == (
+        "e25baf3ed26038c10f70975532d7ed347231dd0ddd85ac40d2bd46ae18e50151"
+    )
+
+
+def test_an_answer_to_lateness_that_is_not_known_yet_is_left_to_newer_workers() -> None:
+    node = small()["nodes"][0] | {"lateness": {"after": 60, "then": "shrug"}}
+    with pytest.raises(NeedsNewerWorker, match="shrug"):
+        graph_from_json(small() | {"nodes": [node]})

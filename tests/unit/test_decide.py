@@ -1,5 +1,6 @@
 """decide(): every rule of the heart by example. What holds for all graphs and histories is in test_decide_properties."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from outreach.engine.decide import decide
 from outreach.engine.decisions import Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.graph import Node
 from outreach.engine.kinds import (
+    ActionKind,
     Channel,
     ExecutionState,
     ReplyClass,
@@ -66,7 +68,37 @@ def test_a_failed_action_takes_its_failed_edge(state: ExecutionState) -> None:
         lead("dm", state=state, reason="blocked by them"),
         NOW,
     )
-    assert only_move(found) == Move(trigger=T.FAILED, source="dm", to="check", reason="blocked by them")
+    assert only_move(found) == Move(
+        trigger=T.FAILED, source="dm", to="check", due=NOW, reason="blocked by them"
+    )
+
+
+def test_an_action_that_was_passed_over_counts_as_done_since_then() -> None:
+    after_a_day = graph(
+        dm(edge(T.NORMAL_EDGE, "check", DAY), edge(T.FAILED)), check(edge(T.TIMEOUT, None, DAY))
+    )
+    passed = lead("dm", entered=NOW - 9 * DAY, state=X.SKIPPED, reason="late", passed_at=NOW - DAY / 2)
+    assert decide(after_a_day, passed, NOW).then == Wait(until=NOW + DAY / 2, on=WaitingOn.TIME)
+    assert only_move(decide(after_a_day, passed, NOW + DAY / 2)).trigger is T.NORMAL_EDGE
+    assert decide(graph(dm(edge(T.FAILED, "dm"))), passed, NOW).then == Finish()
+
+
+def test_what_a_move_leads_to_is_due_since_the_edge_could_be_taken_first() -> None:
+    after_a_day = graph(dm(edge(T.NORMAL_EDGE, "check", DAY)), check(edge(T.TIMEOUT, None, DAY)))
+    assert only_move(decide(after_a_day, sent("dm", at=NOW - 5 * DAY), NOW)).due == NOW - 4 * DAY
+    asked = graph(check(edge(T.REPLIED, "dm"), edge(T.TIMEOUT, None, 9 * DAY)), dm())
+    early, late = (replace(signal(S.REPLIED), at=NOW - days * DAY) for days in (7, 3))
+    assert only_move(decide(asked, lead("check", early, entered=NOW - 5 * DAY), NOW)).due == NOW - 5 * DAY
+    assert only_move(decide(asked, lead("check", late, entered=NOW - 5 * DAY), NOW)).due == NOW - 3 * DAY
+
+
+def test_over_nodes_that_take_no_time_a_move_stays_due_since_the_first_of_them() -> None:
+    branch = Node(key="branch", kind=ActionKind.BRANCH, edges=(edge(T.NORMAL_EDGE, "follow"),))
+    chain = graph(dm(edge(T.NORMAL_EDGE, "branch", DAY)), branch, follow())
+    assert [m.due for m in decide(chain, sent("dm", at=NOW - 5 * DAY), NOW).moves] == [NOW - 4 * DAY] * 2
+    gone = lead("dm", state=X.SENT, sent_at=NOW - 5 * DAY, channels=frozenset())
+    failing = graph(dm(edge(T.NORMAL_EDGE, "follow", DAY)), follow(edge(T.FAILED, None)))
+    assert [m.due for m in decide(failing, gone, NOW).moves] == [NOW - 4 * DAY] * 2
 
 
 def test_a_failed_action_without_such_an_edge_ends_the_lead_with_its_reason() -> None:
@@ -118,7 +150,7 @@ def test_a_wait_without_edges_is_sat_out_before_the_lead_finishes() -> None:
 def test_an_edge_to_end_finishes_the_lead_and_says_by_which_edge() -> None:
     found = decide(graph(dm(edge(T.END))), sent("dm"), NOW)
     assert found.then == Finish()
-    assert only_move(found) == Move(trigger=T.END, source="dm", to=None)
+    assert only_move(found) == Move(trigger=T.END, source="dm", to=None, due=NOW)
     assert found.cursor == "dm"
 
 
@@ -182,7 +214,7 @@ def test_an_inbox_that_is_not_read_up_to_the_deadline_proves_nothing(read: datet
 
 def test_an_inbox_that_is_read_up_to_the_deadline_proves_silence() -> None:
     found = decide(SILENT, lead("check", entered=NOW - DAY, read=NOW), NOW)
-    assert only_move(found) == Move(trigger=T.NOT_REPLIED, source="check", to="dm", deadline=NOW)
+    assert only_move(found) == Move(trigger=T.NOT_REPLIED, source="check", to="dm", due=NOW, deadline=NOW)
 
 
 def test_a_relationship_needs_a_look_up_of_its_own_after_the_deadline() -> None:
@@ -214,7 +246,7 @@ def test_of_two_lacking_edges_the_first_says_what_is_wanted() -> None:
 
 def test_a_signal_takes_its_edge_and_is_used_up() -> None:
     found = decide(UNFOLLOWED, sent("follow", signal(S.FOLLOWED_BACK, 7)), NOW)
-    assert only_move(found) == Move(trigger=T.FOLLOWED_BACK, source="follow", to=None, signal_id=7)
+    assert only_move(found) == Move(trigger=T.FOLLOWED_BACK, source="follow", to=None, due=NOW, signal_id=7)
 
 
 def test_one_reply_answers_one_question() -> None:

@@ -222,3 +222,14 @@ def test_looking_again_at_once_changes_nothing_more(history: tuple[Graph, LeadVi
         channels=lead.channels,
     )
     assert decide(graph, again, NOW).moves == ()
+
+
+@Many
+@given(histories(most_signals=0))
+def test_what_is_reached_by_time_was_due_already_in_the_order_of_the_moves(
+    history: tuple[Graph, LeadView],
+) -> None:
+    graph, lead = history
+    dues = [move.due for move in decide(graph, lead, NOW).moves]
+    assert all(due <= NOW for due in dues)
+    assert dues == sorted(dues)

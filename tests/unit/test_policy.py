@@ -14,7 +14,7 @@ from outreach.compliance.facts import CapUse, SuppressionHit, TouchPolicy
 from outreach.compliance.packs import BASE, VERSIONS
 from outreach.compliance.touches import touch_room
 from outreach.compliance.verdicts import RULES, Decision, Lane, passed, refused
-from outreach.engine.kinds import ActionKind, Channel, WaitingOn
+from outreach.engine.kinds import ActionKind, Channel, IfLate, WaitingOn
 from tests.unit.gate_facts import (
     ALLOWED,
     BROKEN,
@@ -131,7 +131,7 @@ def test_explain_lists_every_topic_and_every_broken_rule_in_order() -> None:
     assert broken == sorted(broken, key=list(RULES).index)
     assert len(broken) >= 9
     assert [line.rule for line in gate.explain(ALLOWED)] == [
-        "claim", "suppression", "pause", "inbound", "live", "app", "account", "identity", "exclude", "evidence", "pack",
+        "claim", "suppression", "pause", "inbound", "live", "app", "account", "identity", "exclude", "evidence", "lateness", "pack",
         "basis", "window", "touch", "hold", "pace", "cap.account",
     ]  # fmt: skip
 
@@ -315,6 +315,26 @@ def test_a_sequence_without_a_window_sends_at_any_hour() -> None:
 
 
 # --- stale claims, lanes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("if_late", IfLate)
+def test_a_step_comes_too_late_from_its_instant_on_and_not_before(if_late: IfLate) -> None:
+    late: dict[str, Any] = {"if_late": if_late}
+    assert rule_of(execution=late | {"late_at": NOW + timedelta(microseconds=1)}) == "allow"
+    assert rule_of(execution=late | {"late_at": NOW}) == f"late.{if_late}"
+    assert rule_of(execution=late | {"late_at": None, "first_due_at": NOW - 999 * DAY}) == "allow"
+
+
+def test_nobody_is_passed_over_while_something_stands_still_or_silence_is_not_proven() -> None:
+    late = {"late_at": NOW}
+    assert rule_of(execution=late, sequence={"state": "paused"}) == "pause.sequence"
+    assert rule_of(execution=late, account={"state": "paused"}) == "account.paused"
+    assert rule_of(execution=late, person={"undigested_inbound": True}) == "inbound.undigested"
+    assert rule_of(execution=late | SILENCE) == "evidence.stale"
+
+
+def test_what_a_human_holds_is_not_the_engines_to_claim() -> None:
+    assert rule_of(execution={"with_human": True}) == "stale.execution"
 
 
 def test_only_void_claims_are_stale() -> None:

@@ -358,6 +358,8 @@ CREATE TABLE execution (
                                                   'cancelled', 'blocked')),
     cause          text NOT NULL,                    -- the trigger that led here; 'start', 'one_off' or 'by_hand'
     cause_deadline timestamptz,                      -- a negative edge: what its evidence must reach
+    first_due_at   timestamptz,                      -- since when it could have been done; NULL only for sends made by hand
+    late_at        timestamptz,                      -- from then on it comes too late; NULL: never
     variant        text,
     touch          boolean NOT NULL DEFAULT false,
     epoch          integer NOT NULL DEFAULT 0,       -- the lead's epoch when the claimed body was rendered
@@ -386,11 +388,14 @@ CREATE TABLE execution (
     CHECK (state <> 'sent' OR (sent_at IS NOT NULL AND effect_by IS NOT NULL AND started_at IS NOT NULL)),
     CHECK (state NOT IN ('refused', 'blocked', 'absent', 'skipped', 'cancelled') OR effect_by IS NULL),
     CHECK (state NOT IN ('refused', 'blocked', 'held', 'skipped', 'cancelled') OR reason IS NOT NULL),
-    CHECK ((started_at IS NULL) OR effect_by IS NULL OR effect_by >= started_at)
+    CHECK ((started_at IS NULL) OR effect_by IS NULL OR effect_by >= started_at),
+    CHECK (late_at IS NULL OR late_at > first_due_at)
 ) WITH (fillfactor = 80);
 -- Order per lead: at most one open execution.
 CREATE UNIQUE INDEX execution_one_open ON execution (lead_id) WHERE state IN ('calling', 'in_doubt', 'held');
 CREATE INDEX execution_open ON execution (state, call_deadline) WHERE state IN ('calling', 'in_doubt', 'held');
+-- Few: planned steps of sequences that say how late one may be.
+CREATE INDEX execution_late ON execution (late_at) WHERE state = 'planned' AND late_at IS NOT NULL;
 CREATE INDEX execution_account_cap ON execution (account_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_app_cap ON execution (app_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_sequence_cap ON execution (sequence_id, kind, effect_by) WHERE effect_by IS NOT NULL;
