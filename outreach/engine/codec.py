@@ -5,7 +5,7 @@ from datetime import time, timedelta
 from typing import Any
 
 from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Lateness, Message, Node, Variant, Window
-from outreach.engine.kinds import ActionKind, TriggerKind, known
+from outreach.engine.kinds import ActionKind, IfLate, TriggerKind, known
 from outreach.errors import NeedsNewerWorker
 from outreach.ids import content_hash
 
