@@ -71,6 +71,9 @@ def resolve(
     ctx: typer.Context,
     execution_id: _Id,
     happened: Annotated[bool, typer.Option("--happened/--not-happened", help="Is it there at the provider?")],
+    again: Annotated[
+        bool, typer.Option("--again", help="Not there: plan it again; every check is passed anew.")
+    ] = False,
     by: Annotated[str, typer.Option(help="Who looked.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -78,13 +81,15 @@ def resolve(
     from outreach.models import reports
     from outreach.runtime import human
 
+    if happened and again:
+        raise UsageError("--again is for what is not there", hint="--not-happened --again")
     with opened(ctx) as app:
         row = app.context.db.run(lambda tx: reports.execution(tx, execution_id))
         if row["state"] != "held" or row["task_id"] is None:
             raise UsageError(
                 f"execution {execution_id} is {row['state']}", hint="only held ones wait for a human: outreach ledger list --state held"
             )  # fmt: skip
-        close = human.done if happened else human.skip
+        close = human.again if again else human.done if happened else human.skip
         app.hint(close(app.context, row["task_id"], by or operator()))
         state = app.context.db.run(lambda tx: reports.execution(tx, execution_id))["state"]
     output.done({"execution": execution_id, "state": state}, f"execution {execution_id} is {state}", as_json)

@@ -184,6 +184,9 @@ def _evidence(facts: Facts) -> Lines:
         "read_up_to": iso(read),
         "freshness_seconds": facts.evidence.freshness.total_seconds(),
     }
+    if facts.evidence.contradicted:
+        yield refused("evidence.contradicted", **numbers)
+        return
     fresh = read is not None and facts.now - read <= facts.evidence.freshness
     if deadline is not None and read is not None and read >= deadline and fresh:
         yield passed("evidence", **numbers)

@@ -38,6 +38,7 @@ class Execution:
     sent_at: datetime | None
     body_hash: str | None
     read_backs: int
+    next_read_at: datetime | None
     reason: str | None
     verdict: dict[str, Any] | None
     #: from then on it comes too late; None: never
@@ -51,7 +52,7 @@ class Execution:
 
 _COLUMNS = """
 id, lead_id, action_id, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause, variant, epoch, attempts, fence,
-started_at, call_deadline, effect_by, sent_at, body_hash, read_backs, reason, verdict, late_at"""
+started_at, call_deadline, effect_by, sent_at, body_hash, read_backs, next_read_at, reason, verdict, late_at"""
 
 _READ = Hot(f"SELECT {_COLUMNS} FROM execution WHERE id = %s")
 _LOCKED = (
@@ -168,7 +169,7 @@ def plan(tx: Tx, values: Mapping[str, Any]) -> int:
 _BEGIN_CALL = Hot("""
 UPDATE execution SET state = 'calling', fence = %(fence)s, started_at = %(now)s, call_deadline = %(deadline)s,
        effect_by = %(deadline)s, attempts = attempts + 1, epoch = %(epoch)s, body_hash = %(body_hash)s, touch = %(touch)s,
-       verdict = %(verdict)s, reason = NULL, read_backs = 0
+       verdict = %(verdict)s, reason = NULL, read_backs = 0, next_read_at = NULL
  WHERE id = %(id)s""")
 
 
@@ -245,9 +246,12 @@ def allow_until(tx: Tx, execution_id: int, late_at: datetime) -> None:
     tx.execute("UPDATE execution SET late_at = %s WHERE id = %s", (late_at, execution_id))
 
 
-def note_read_back(tx: Tx, execution_id: int) -> None:
-    """One more look that found nothing."""
-    tx.write("UPDATE execution SET read_backs = read_backs + 1 WHERE id = %s", (execution_id,))
+def note_read_back(tx: Tx, execution_id: int, again_at: datetime) -> None:
+    """One more look that found nothing; the next one not before `again_at`, however late this one was."""
+    tx.write(
+        "UPDATE execution SET read_backs = read_backs + 1, next_read_at = %s WHERE id = %s",
+        (again_at, execution_id),
+    )
 
 
 def note_verdict(tx: Tx, execution_id: int, verdict: Mapping[str, Any]) -> None:
@@ -286,6 +290,14 @@ INSERT INTO message_body (execution_id, subject, body, written_at) VALUES (%s, %
 def write_body(tx: Tx, execution_id: int, subject: str | None, body: str, now: datetime) -> None:
     """What is about to be said; erasable, apart from the ledger."""
     tx.write(_WRITE_BODY, (execution_id, subject, body, now))
+
+
+def point_at(tx: Tx, execution_id: int, identity_id: int) -> None:
+    """A planned one goes to the identity that its handle has turned out to be."""
+    tx.write(
+        "UPDATE execution SET identity_id = %s WHERE id = %s AND state = 'planned' AND identity_id IS DISTINCT FROM %s",
+        (identity_id, execution_id, identity_id),
+    )
 
 
 def cancel_planned(tx: Tx, lead_id: int, reason: str, now: datetime) -> list[int]:

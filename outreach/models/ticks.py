@@ -185,7 +185,7 @@ def forsaken_calls(tx: Tx, now: datetime, settle: timedelta, limit: int) -> list
         """
         SELECT e.lead_id FROM execution e JOIN lead l ON l.id = e.lead_id
          WHERE e.state IN ('calling', 'in_doubt') AND (l.due_at IS NULL OR l.waiting_on = 'pause')
-           AND e.call_deadline + CASE e.state WHEN 'in_doubt' THEN %s * (1 + e.read_backs) ELSE interval '0' END <= %s
+           AND CASE e.state WHEN 'in_doubt' THEN coalesce(e.next_read_at, e.call_deadline + %s) ELSE e.call_deadline END <= %s
          ORDER BY e.call_deadline LIMIT %s""",
         (settle, now, limit),
     )

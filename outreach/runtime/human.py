@@ -23,7 +23,7 @@ from outreach.runtime.moving import go_on
 from outreach.runtime.prepare import render_for
 from outreach.runtime.reading import read_facts
 from outreach.runtime.scopes import scopes_of, to_lock
-from outreach.runtime.settle import refuse, sent
+from outreach.runtime.settle import absent, refuse, sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +155,37 @@ def done(ctx: Context, task_id: int, by: str, *, at: datetime | None = None) -> 
 def skip(ctx: Context, task_id: int, by: str) -> Hints:
     """The human says it is not done and will not be; the lead takes its FAILED edge or exits."""
     return _close(ctx, task_id, by, happened=False, at=None)
+
+
+def again(ctx: Context, task_id: int, by: str) -> Hints:
+    """The human has looked for a held one and it is not there: it is planned again, and passes every check anew.
+
+    Raises UsageError for a task that asks something else, ConflictError for one that is closed.
+    """
+    return ctx.db.run(lambda tx: _again(ctx, tx, task_id, by))
+
+
+def _again(ctx: Context, tx: Tx, task_id: int, by: str) -> Hints:
+    task = tasks.read(tx, task_id)
+    if task["kind"] != "held":
+        raise UsageError(
+            f"task {task_id} is about nothing held", hint=f"outreach task skip {task_id} ends it"
+        )
+    locked = executions.lock_for_settlement(tx, task["execution_id"])
+    assert locked is not None
+    lead, now = locked.lead, ctx.clock.at(locked.database_now)
+    if not tasks.close(tx, task_id, "done", "not there", by, now):
+        raise ConflictError(f"task {task_id} is closed already")
+    lead.log(
+        EventKind.TASK_CLOSED, now, actor=by, execution_id=locked.execution.id, task_id=task_id, state="done"
+    )
+    found: Hints = []
+    if locked.execution.state is ExecutionState.HELD:
+        found = absent(ctx, tx, lead, locked.execution, now, reason=f"not there, says {by}", actor=by)
+    if lead.draining:
+        drain(ctx, tx, lead.person_id, now)
+    lead.write(tx)
+    return found
 
 
 def _close(ctx: Context, task_id: int, by: str, *, happened: bool, at: datetime | None) -> Hints:

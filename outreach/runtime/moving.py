@@ -113,7 +113,7 @@ def _wait_in_doubt(ctx: Context, lead: Lead, wait: Wait, seen: Seen, now: dateti
     if wait.detail == "held":
         lead.wait(now + TASK_LOOK, WaitingOn.DOUBT, "held")
     else:
-        lead.wait(max(seen.call_deadline + ctx.settle, now), WaitingOn.DOUBT, "in_doubt")
+        lead.wait(max(seen.next_read_at or seen.call_deadline + ctx.settle, now), WaitingOn.DOUBT, "in_doubt")
 
 
 def _want(ctx: Context, tx: Tx, lead: Lead, wait: Wait, now: datetime) -> Hints:
@@ -160,11 +160,14 @@ def _perform(
     assert node.channel is not None
     # decide() performs only on bound channels
     bound = seen.bindings[node.channel]
+    # Planned before the handle's id is known: the cause and its deadline are the move's, and the move happens once.
+    execution_id = existing or _plan(tx, lead, graph, moved, bound, now)
     if bound.identity_kind == "twitter_handle":
         again = now + ctx.machine(ctx.settings.tick_seconds)
         lead.wait_for_account(again, WaitingOn.EVIDENCE, bound.account_id, RESOLVE, "the handle's id")
         return [hints.resolve(bound.account_id)]
-    execution_id = existing or _plan(tx, lead, graph, moved, bound, now)
+    if existing is not None:
+        executions.point_at(tx, existing, bound.identity_id)
     lead.wait_for_account(now, WaitingOn.TIME, bound.account_id, node.kind.value)
     return [hints.perform(node.kind, execution_id)]
 

@@ -113,7 +113,9 @@ def _facts(
             if_late=_if_late(row, graph),
         ),
         evidence=EvidenceFacts(
-            read_up_to=_evidence(row), freshness=ctx.machine(ctx.settings.evidence_seconds)
+            read_up_to=_evidence(row),
+            freshness=ctx.machine(ctx.settings.evidence_seconds),
+            contradicted=row["contradicted"],
         ),
         holds=_holds(row),
         pace_until=last + pace if last is not None and last + pace > now else None,

@@ -14,7 +14,7 @@ from outreach.runtime.context import Context, account_ref
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
-from outreach.runtime.settle import sent
+from outreach.runtime.settle import absent, sent
 
 #: One empty read is never proof of absence; after this many a human decides.
 _READS = 2
@@ -23,9 +23,9 @@ _SKEW = timedelta(seconds=120)
 
 
 def read_back_at(ctx: Context, execution: Execution) -> datetime:
-    """When the provider may next be asked: the settle time S after the call's deadline, and S more after each empty read."""
+    """When the provider may next be asked: the settle time S after the call's deadline, then S after each empty read."""
     assert execution.call_deadline is not None
-    return execution.call_deadline + ctx.settle * (1 + execution.read_backs)
+    return execution.next_read_at or execution.call_deadline + ctx.settle
 
 
 def reconcile(ctx: Context, execution_id: int) -> Hints:
@@ -101,26 +101,15 @@ def _answered(
             seen = min(max(ctx.clock.business(at), execution.started_at), now)
             return sent(ctx, tx, lead, execution, at=seen, now=now, ids=dict(ids), how="read_back")
         case Missing() if natural:
-            return _absent(ctx, tx, lead, execution, now)
+            # The state was read and does not stand: setting it once more harms nobody.
+            return absent(ctx, tx, lead, execution, now, reason="read back: not there")
         case _:
             return _unseen(ctx, tx, lead, execution, now)
 
 
-def _absent(ctx: Context, tx: Tx, lead: Lead, execution: Execution, now: datetime) -> Hints:
-    """The state was read and does not stand: setting it once more harms nobody, and passes T1 again."""
-    executions.settle_not(tx, execution.id, ExecutionState.ABSENT, "read back: not there", now)
-    lead.log(EventKind.ACTION_ABSENT, now, execution_id=execution.id)
-    executions.back_to_planned(tx, execution.id)
-    if not lead.active:
-        executions.settle_not(tx, execution.id, ExecutionState.CANCELLED, lead.exit_reason or lead.state, now)
-        return []
-    lead.wait_for_account(now, WaitingOn.TIME, execution.account_id, execution.kind)
-    return go_on(ctx, tx, lead, now)
-
-
 def _unseen(ctx: Context, tx: Tx, lead: Lead, execution: Execution, now: datetime) -> Hints:
     """Not seen, or not readable: looked at again, then held for a human. It goes on counting as used."""
-    executions.note_read_back(tx, execution.id)
+    executions.note_read_back(tx, execution.id, now + ctx.settle)
     if execution.read_backs + 1 < _READS:
         if lead.active:
             lead.wait(now + ctx.settle, WaitingOn.DOUBT, "in_doubt")

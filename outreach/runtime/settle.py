@@ -151,6 +151,27 @@ def refuse(
     return go_on(ctx, tx, lead, now)
 
 
+def absent(
+    ctx: Context,
+    tx: Tx,
+    lead: Lead,
+    execution: Execution,
+    now: datetime,
+    *,
+    reason: str,
+    actor: str = "engine",
+) -> Hints:
+    """in_doubt or held -> absent -> planned: it is surely not there; the next attempt passes T1 again."""
+    executions.settle_not(tx, execution.id, ExecutionState.ABSENT, reason, now)
+    lead.log(EventKind.ACTION_ABSENT, now, actor=actor, execution_id=execution.id, reason=reason)
+    executions.back_to_planned(tx, execution.id)
+    if not lead.active:
+        executions.settle_not(tx, execution.id, ExecutionState.CANCELLED, lead.exit_reason or lead.state, now)
+        return []
+    lead.wait_for_account(now, WaitingOn.TIME, execution.account_id, execution.kind)
+    return go_on(ctx, tx, lead, now)
+
+
 def _refused(
     ctx: Context, tx: Tx, lead: Lead, execution: Execution, code: str, detail: str, retry: bool, now: datetime
 ) -> Hints:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from outreach.compliance import register
+from outreach.errors import ConflictError
 from outreach.limits.scope import Full
 from outreach.models.base import Database
 from outreach.providers.base import Accepted, NotStarted, Outcome, RateLimited, Refused, Unknown
@@ -13,7 +15,7 @@ from outreach.runtime.advance import advance
 from outreach.runtime.call import call
 from outreach.runtime.claim import Claimed, claim
 from outreach.runtime.context import Context
-from outreach.runtime.human import done, skip
+from outreach.runtime.human import again, done, skip
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
 from outreach.runtime.reconcile import reconcile
@@ -371,3 +373,64 @@ def test_being_told_to_wait_is_no_failed_try(house: House) -> None:
         house.clock.advance(timedelta(hours=2))
     settle(house.ctx, begin(house, execution_id), Refused("over_capacity", retry=True))
     assert execution(house, execution_id)["state"] == "planned"
+
+
+# --- late doubts, and what a human has looked for ------------------------------------------------------------
+
+
+def test_looks_at_a_doubt_that_is_found_very_late_keep_their_distance(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault(house, "dm.send", "hang", accepted=False, times=1)
+    (lead,) = house.enroll("write", friends(house, "ann"))
+    house.clock.advance(30 * house.ctx.settle)
+    looked: list[object] = []
+    provider = house.ctx.providers["twitter"]
+    read_back = provider.read_back
+
+    def look(*args: object) -> object:
+        looked.append(house.clock.now())
+        return read_back(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(provider), "read_back", lambda _self, *args: look(*args))
+    for _ in range(3):
+        house.hints.extend(advance(house.ctx, lead))
+        house.run()
+    assert (len(looked), states(house, lead)) == (1, ["in_doubt"])
+    assert house.lead(lead)["due_at"] == house.clock.now() + house.ctx.settle
+    house.clock.advance(house.ctx.settle)
+    house.hints.extend(advance(house.ctx, lead))
+    house.run()
+    assert (len(looked), states(house, lead)) == (2, ["held"])
+
+
+def test_a_human_who_did_not_find_it_has_it_sent_again_through_every_check(house: House) -> None:
+    lead, task = held(house)
+    before = house.executions(lead)[0]
+    house.hints.extend(again(house.ctx, task, "eva"))
+    house.run()
+    (row,) = house.executions(lead)
+    assert (row["state"], row["attempts"], row["fence"] > before["fence"]) == ("sent", 2, True)
+    assert len(acts(house)) == 1
+    absent = house.db.read("SELECT actor FROM event WHERE kind = 'ActionAbsent'")
+    assert absent == [{"actor": "eva"}]
+
+
+def test_what_a_human_did_not_find_is_not_sent_to_who_has_opted_out(house: House) -> None:
+    lead, task = held(house)
+    person = house.lead(lead)["person_id"]
+    house.db.run(
+        lambda tx: register.suppress_person(
+            tx, person, reason="asked", source="test", evidence={}, now=house.clock.now()
+        )
+    )
+    house.hints.extend(again(house.ctx, task, "eva"))
+    house.run()
+    assert (states(house, lead), acts(house)) == (["blocked"], [])
+
+
+def test_only_what_is_held_is_sent_again(house: House) -> None:
+    _, task = held(house)
+    again(house.ctx, task, "eva")
+    with pytest.raises(ConflictError):
+        again(house.ctx, task, "eva")

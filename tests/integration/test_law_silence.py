@@ -285,3 +285,57 @@ actions:
     assert [row["kind"] for row in rows] == ["FOLLOW_ON_TWITTER", "SEND_EMAIL"]
     # No basis is on record for the address: the gate came past the evidence to that.
     assert rows[1]["reason"] == "basis.none"
+
+
+# --- contradicted after it was planned -----------------------------------------------------------------------
+
+
+def unfollow_waiting_for_room(house: House) -> int:
+    """A lead whose unfollow is planned on evidence that was good, and waits for the account's pace."""
+    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
+    sql(house, """UPDATE account SET pace = '{"UNFOLLOW_ON_TWITTER": 600000}'""")
+    sql(
+        house,
+        "INSERT INTO execution (kind, channel, account_id, app_id, inbound_id, state, cause, started_at, effect_by, sent_at, settled_at, done_by,"
+        " observed, created_at) SELECT 'UNFOLLOW_ON_TWITTER', channel, id, app_id, 1, 'sent', 'by_hand', %s, %s, %s, %s, 'by hand', true, %s"
+        " FROM account",
+        *[house.clock.now() + 2 * DAY - MINUTE] * 5,
+    )
+    house.pass_time(2 * DAY + HOUR, step=5 * MINUTE)
+    assert (house.lead(lead)["cursor"], house.executions(lead)[-1]["state"]) == ("unfollow", "planned")
+    return lead
+
+
+@pytest.mark.parametrize("told", ["by a webhook", "by the fresh look-up alone"])
+def test_who_follows_back_after_the_unfollow_is_planned_is_not_unfollowed(
+    db: Database, tmp_path: Path, told: str
+) -> None:
+    house = silent_house(db, tmp_path, webhooks=told == "by a webhook")
+    lead = unfollow_waiting_for_room(house)
+    follows_back(house, "ann")
+    sql(house, """UPDATE account SET pace = '{"UNFOLLOW_ON_TWITTER": 0}'""")
+    house.pass_time(8 * DAY, step=HOUR)
+    assert acts(house) == [("follow", "ann")]
+    last = house.executions(lead)[-1]
+    assert (last["state"], last["reason"]) == ("blocked", "evidence.contradicted")
+    assert house.lead(lead)["exit_reason"] == "evidence.contradicted"
+
+
+def test_a_handle_that_is_resolved_late_still_needs_the_evidence_of_its_edge(
+    db: Database, tmp_path: Path
+) -> None:
+    house = silent_house(db, tmp_path)
+    house.publish(
+        """
+sequence: bare
+actions:
+  check: {do: CHECK_FOR_REPLY, next: [{on: NOT_REPLIED, after: 1d, to: hello}]}
+  hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}"}
+"""
+    )
+    (lead,) = house.enroll("bare", [house.person("ann", basis="opt_in", resolved=False)])
+    house.pass_time(DAY + HOUR, step=5 * MINUTE)
+    (row,) = house.executions(lead)
+    assert (row["state"], row["cause"]) == ("sent", "NOT_REPLIED")
+    assert row["cause_deadline"] is not None
+    assert acts(house) == [("dm", "ann")]

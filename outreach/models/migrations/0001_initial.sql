@@ -372,6 +372,7 @@ CREATE TABLE execution (
     sent_at        timestamptz,                      -- clocks of later edges start here
     settled_at     timestamptz,
     read_backs     integer NOT NULL DEFAULT 0,
+    next_read_at   timestamptz,                        -- after an empty read-back: when the provider may be asked again
     provider_ids   jsonb NOT NULL DEFAULT '{}',
     reason         text,                             -- refused, blocked, cancelled, held: why
     verdict        jsonb,                            -- the gate's last word: rule, numbers, pack version
