@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def _start(run: Run) -> None:
         child(f"worker-{number}", "outreach", "worker")
     child("scheduler", "outreach", "scheduler")
     for url in (f"{run.simulator}/__sim/state", f"http://127.0.0.1:{run.web_port}/healthz"):
-        if not wait_until(lambda url=url: _answers(url), timeout=30.0, every=0.1):
+        if not wait_until(partial(_answers, url), timeout=30.0, every=0.1):
             raise SystemExit(f"{url} does not answer; logs: {run.folder}")
     _subscribe(run)
 
@@ -222,7 +223,7 @@ def _replies_while_idle(run: Run, names: tuple[str, ...]) -> dict[str, float]:
                 "kind": "positive",
             }
             client.post("/__sim/say", json=said).raise_for_status()
-            if not wait_until(lambda row=row: _ended(run, row["lead_id"]), timeout=10.0, every=0.05):
+            if not wait_until(partial(_ended, run, row["lead_id"]), timeout=10.0, every=0.05):
                 raise SystemExit("an answer was not followed by the next message within 10 s")
     acceptances, deeds = read_witness(run.witness)
     theirs = {row["recipient"] for row in rows}
