@@ -2,8 +2,9 @@
 
 import json
 import statistics
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import httpx
 
 from outreach import app as apps
 from outreach.cli import demo_world
+from outreach.cli.demo_chaos import PROVIDER, Chaos
 from outreach.cli.demo_human import Human
 from outreach.cli.demo_screen import Screen
 from outreach.embedded.recipe import free_port
@@ -23,7 +25,7 @@ from outreach.embedded.waiting import wait_until
 from outreach.engine.problems import Problem
 from outreach.errors import OutreachError
 from outreach.models import admin, instance, judging
-from outreach.models.base import Database
+from outreach.models.base import UNREACHABLE, Database, Row
 from outreach.models.migrate import migrate
 from outreach.rehearsal.judge import Verdict, judge, reply_latencies_ms
 from outreach.runtime.enroll import enroll
@@ -35,6 +37,8 @@ from outreach.simulator.witness import read_witness
 FACTOR = 3600.0
 #: Real seconds. The run ends when nothing moves for QUIET, or after LONGEST.
 _QUIET, _LONGEST = 2.0, 46.0
+#: With chaos it takes longer, and the doubts of the last blow get so many seconds to be settled.
+_LONGEST_WITH_CHAOS, _DOUBTS = 56.0, 16.0
 _WORKERS = 2
 
 
@@ -56,8 +60,10 @@ class Stage:
         return self.folder / "witness.jsonl"
 
 
-def run_demo(*, seed: int, leads: int, as_json: bool, data_dir: Path) -> int:
-    """Run it; the exit code: 1 when the witness found anything."""
+def run_demo(
+    *, seed: int, leads: int, as_json: bool, data_dir: Path, chaos: bool = False, keep: bool = False
+) -> int:
+    """Run it; the exit code: 1 when the witness found anything. `keep`: its servers stay up until Ctrl-C."""
     began = time.monotonic()
     folder = data_dir / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,17 +75,33 @@ def run_demo(*, seed: int, leads: int, as_json: bool, data_dir: Path) -> int:
         servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
         for note in servers.notes:
             screen.say(f"  {note}")
+        supervisor = stack.enter_context(Supervisor(say=screen.child_says))
+        harm = Chaos(seed, servers=servers, supervisor=supervisor, say=screen.say) if chaos else None
         stage = _set_up(folder, servers)
         app = apps.build(stage.settings)
         stack.callback(app.close)
-        supervisor = stack.enter_context(Supervisor(say=screen.child_says))
         persons = _people(app, stage, supervisor, leads, seed, screen)
-        _play(app, stage, supervisor, screen)
+        _play(app, stage, supervisor, screen, harm)
         supervisor.stop()
         figures = _judge(app, stage, persons, time.monotonic() - began)
-    screen.verdict(figures["verdict"], figures["line"], folder)
-    print(json.dumps(figures["line"]))
+        if harm is not None:
+            figures["line"]["chaos"] = harm.figures()
+        screen.verdict(figures["verdict"], figures["line"], folder)
+        print(json.dumps(figures["line"]), flush=True)
+        if keep:
+            _keep(screen)
     return 0 if figures["verdict"].clean and figures["verdict"].accepted else 1
+
+
+def _keep(screen: Screen) -> None:
+    """Until Ctrl-C, for commands of another terminal: they share these servers, and need not start any."""
+    screen.say(
+        "\nPostgres and Valkey stay up for these commands, typed in another terminal. Ctrl-C stops them."
+    )
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        screen.say("stopping; the data stays, and the same commands start the servers anew")
 
 
 # --- setting up -----------------------------------------------------------------------------------------------
@@ -237,49 +259,68 @@ def _wait_for_first_words(app: apps.App, audience: demo_world.Audience, screen: 
 # --- playing --------------------------------------------------------------------------------------------------
 
 
-def _play(app: apps.App, stage: Stage, supervisor: Supervisor, screen: Screen) -> None:
+def _play(app: apps.App, stage: Stage, supervisor: Supervisor, screen: Screen, chaos: Chaos | None) -> None:
     """Watch until nothing moves any more; a simulated human taps follow tasks meanwhile."""
     human = Human(app.context, stage.simulator_url)
     began = quiet_since = time.monotonic()
-    unread = _Unread(stage)
+    provider = _Provider(stage, PROVIDER if chaos else ())
+    longest = _LONGEST if chaos is None else _LONGEST_WITH_CHAOS
     with screen.live(), human:
-        while time.monotonic() - began < _LONGEST:
+        while (elapsed := time.monotonic() - began) < longest:
             time.sleep(0.25)  # noqa: TID251  a real pause between two looks
-            unread.at(time.monotonic() - began)
-            pulse = app.context.db.run(judging.pulse)
-            screen.show(app.context, pulse, supervisor.running(), human.taps, unread.is_unread)
-            if _moves(pulse, human):
+            provider.at(elapsed)
+            if chaos is not None:
+                chaos.at(elapsed)
+            pulse = _look(app, screen, supervisor, human, provider.is_unread)
+            if pulse is None or _moves(pulse, human):
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= _QUIET:
-                return
+                break
+        wait_until(lambda: not app.context.db.run(judging.pulse)["in_doubt"], timeout=_DOUBTS, every=0.25)
 
 
-class _Unread:
-    """For a few seconds one account's inbox cannot be read: no negative edge may leave its leads meanwhile."""
+def _look(app: apps.App, screen: Screen, supervisor: Supervisor, human: Human, is_unread: bool) -> Row | None:
+    """One look, shown; None: the database is away for a moment, and the next look will tell."""
+    try:
+        pulse = app.context.db.run(judging.pulse)
+        screen.show(app.context, pulse, supervisor.running(), human.taps, is_unread)
+    except UNREACHABLE:
+        return None
+    return pulse
+
+
+class _Provider:
+    """What goes wrong at the simulated provider: what always does, and for some seconds an inbox that cannot be read.
+
+    No negative edge may leave that account's leads meanwhile.
+    """
 
     _from, _until = 9.0, 14.0
+    _unread: Mapping[str, Any] = {
+        "match": {"route": "dm.list", "account": demo_world.external_id("orbit")}, "do": "error", "status": 503,
+    }  # fmt: skip
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, stage: Stage, always: Sequence[Mapping[str, Any]]) -> None:
+        self._url = f"{stage.simulator_url}/__sim/faults"
+        self._always = always
         self.is_unread = False
+        if always:
+            self._plan()
 
     def at(self, elapsed: float) -> None:
         wanted = self._from <= elapsed < self._until
         if wanted != self.is_unread:
-            rule: dict[str, Any] = {
-                "match": {"route": "dm.list", "account": demo_world.external_id("orbit")}, "do": "error", "status": 503,
-            }  # fmt: skip
-            httpx.post(
-                f"{self._stage.simulator_url}/__sim/faults",
-                json={"rules": [rule] if wanted else []},
-                trust_env=False,
-            ).raise_for_status()
             self.is_unread = wanted
+            self._plan()
+
+    def _plan(self) -> None:
+        rules = [*self._always, self._unread] if self.is_unread else [*self._always]
+        httpx.post(self._url, json={"rules": rules}, trust_env=False).raise_for_status()
 
 
 def _moves(pulse: Mapping[str, Any], human: Human) -> bool:
     return bool(
-        pulse["active"] > pulse["on_task"] + pulse["paused"]
+        pulse["active"] > pulse["on_task"] + pulse["paused"] + pulse["on_held"]
         or pulse["open"]
         or pulse["undigested"]
         or pulse["draining"]

@@ -75,6 +75,7 @@ class Screen:
         )
         for finding in verdict.findings[:10]:
             self._console.print(f"  - {finding}", style="red", highlight=False)
+        self._explain_held(verdict, folder)
         latency = line["reply_to_next_action_ms"]
         if latency["p50"] is not None:
             self.say(
@@ -82,7 +83,24 @@ class Screen:
             )
         self.say("\nLook around (the demo's database stays):")
         for command in ("status", f"stats {SEQUENCE}", "task list"):
-            self.say(f"  .venv/bin/outreach --data-dir {folder} {command}")
+            self.say(_typed(folder, command))
+
+    def _explain_held(self, verdict: Verdict, folder: Path) -> None:
+        """Held is no fault: it is what the engine does where another attempt might be a second message."""
+        if not verdict.held:
+            return
+        self.say(
+            f"  {verdict.held_for_human} held for a human: each was begun and its answer never came back (its worker was killed, say)."
+        )
+        for why in verdict.held:
+            self.say(f"    {why}")
+        self.say("  None is sent again by software; each counts against its cap until somebody has looked:")
+        self.say(_typed(folder, "ledger list --state held"))
+        self.say(_typed(folder, "ledger resolve ID --happened (or --not-happened)"))
+
+
+def _typed(folder: Path, command: str) -> str:
+    return f"  .venv/bin/outreach --data-dir {folder} {command}"
 
 
 def _line(ctx: Context, pulse: Row, taps: int, unread: bool) -> str:

@@ -131,12 +131,18 @@ def demo(
     leads: Annotated[int, typer.Option(help="How many people to enroll.", min=1)] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Only the last line.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where its servers keep their data.")] = None,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Kill workers, flush Valkey, restart Postgres meanwhile.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Its servers stay up until Ctrl-C.")] = False,
 ) -> None:
     """The main job end to end, simulated, judged by the provider's own log."""
     from outreach.cli.demo import run_demo
 
     folder = data_dir or read_settings(ctx).data_dir
-    raise typer.Exit(run_demo(seed=seed, leads=leads, as_json=as_json, data_dir=folder))
+    raise typer.Exit(
+        run_demo(seed=seed, leads=leads, as_json=as_json, data_dir=folder, chaos=chaos, keep=keep)
+    )
 
 
 def add_to(cli: typer.Typer) -> None:

@@ -42,6 +42,8 @@ class Postgres:
     """A cluster under `data_dir`, one per major version. `scratch` trades durability for speed."""
 
     name: ClassVar[str] = "postgres"
+    #: `pg_ctl -m immediate`: no checkpoint, no farewell to clients; the next start recovers from the log
+    immediately: ClassVar[signal.Signals] = signal.SIGQUIT
     programs: PostgresPrograms
     #: absolute
     data_dir: Path
@@ -97,7 +99,7 @@ class Postgres:
             restart=True,
             log=self.data_dir / f"{self.name}.log",
             # fast shutdown, then immediate: alone among its signals the latter takes stuck backends along
-            stop_signals=(signal.SIGINT, signal.SIGQUIT),
+            stop_signals=(signal.SIGINT, self.immediately),
             cwd=Path("/"),
             os_user=place.os_user,
         )

@@ -1,9 +1,10 @@
 """Postgres and Valkey by one `with`: those that the settings name, else our own."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from outreach.embedded.binaries import find_postgres, find_valkey
@@ -26,6 +27,18 @@ class Servers:
     database_url: str
     redis_url: str
     notes: tuple[str, ...] = ()
+    #: what a machine that loses power does to Postgres, and an operator's slip to Valkey; None: not ours to break
+    crash_postgres: Callable[[], None] | None = None
+    flush_valkey: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """One of the two."""
+
+    url: str
+    notes: tuple[str, ...] = ()
+    breaking: Callable[[], None] | None = None
 
 
 @contextmanager
@@ -43,16 +56,22 @@ def start_servers(
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", database_name):
         raise UsageError(f"{database_name!r} cannot name a database: lower-case letters, digits and _ only")
     with ExitStack() as stack:
-        database_url, redis_url, notes = settings.database_url, settings.redis_url, list[str]()
-        if database_url is None:
-            database_url, said = stack.enter_context(
-                _postgres(_ready(settings.data_dir), database_name, scratch)
-            )
-            notes += said
-        if redis_url is None:
-            redis_url, said = stack.enter_context(_valkey(_ready(settings.data_dir), database_name, scratch))
-            notes += said
-        yield Servers(database_url=database_url, redis_url=redis_url, notes=tuple(notes))
+        postgres, valkey = _named(settings.database_url), _named(settings.redis_url)
+        if postgres is None:
+            postgres = stack.enter_context(_postgres(_ready(settings.data_dir), database_name, scratch))
+        if valkey is None:
+            valkey = stack.enter_context(_valkey(_ready(settings.data_dir), database_name, scratch))
+        yield Servers(
+            database_url=postgres.url,
+            redis_url=valkey.url,
+            notes=(*postgres.notes, *valkey.notes),
+            crash_postgres=postgres.breaking,
+            flush_valkey=valkey.breaking,
+        )
+
+
+def _named(url: str | None) -> _Served | None:
+    return None if url is None else _Served(url=url)
 
 
 def _refuse_in_production(settings: Settings) -> None:
@@ -78,15 +97,24 @@ def _ready(data_dir: Path) -> Path:
 
 
 @contextmanager
-def _postgres(data_dir: Path, database_name: str, scratch: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _postgres(data_dir: Path, database_name: str, scratch: bool) -> Iterator[_Served]:
     recipe = Postgres(programs=find_postgres(), data_dir=data_dir, scratch=scratch)
     with serve(recipe, data_dir, scratch=scratch) as running:
         recipe.ensure_database(running.address, database_name)
-        yield recipe.url(running.address, database_name), running.notes
+        restart = running.restart
+        yield _Served(
+            url=recipe.url(running.address, database_name),
+            notes=running.notes,
+            breaking=partial(restart, recipe.immediately) if restart else None,
+        )
 
 
 @contextmanager
-def _valkey(data_dir: Path, database_name: str, scratch: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _valkey(data_dir: Path, database_name: str, scratch: bool) -> Iterator[_Served]:
     recipe = Valkey(program=find_valkey(), data_dir=data_dir, scratch=scratch)
     with serve(recipe, data_dir, scratch=scratch) as running:
-        yield recipe.url(running.address, database_name), running.notes
+        yield _Served(
+            url=recipe.url(running.address, database_name),
+            notes=running.notes,
+            breaking=partial(recipe.flush, running.address) if running.restart else None,
+        )

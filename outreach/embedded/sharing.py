@@ -8,11 +8,13 @@ import json
 import logging
 import os
 import shutil
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +41,8 @@ class Running:
 
     address: Address
     notes: tuple[str, ...]
+    #: ends it by a signal and starts it again at the same address; None: another process owns it
+    restart: Callable[[signal.Signals], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +69,13 @@ def serve(recipe: Recipe, data_dir: Path, *, scratch: bool) -> Iterator[Running]
         stale = _read(state)
         opening = recipe.open(stale.address if stale else None)
         try:
-            with _own(recipe, opening, state) as address:
+            with _own(recipe, opening, state) as supervisor:
                 took = f"{opening.title} started in {time.monotonic() - began:.2f} s"
-                yield Running(address=address, notes=(took, *opening.notes))
+                yield Running(
+                    address=opening.address,
+                    notes=(took, *opening.notes),
+                    restart=partial(supervisor.restart, opening.command.name),
+                )
         finally:
             if scratch:
                 for folder in opening.folders:
@@ -92,14 +100,14 @@ def _share_or_lock(recipe: Recipe, lock: IO[str], state: Path) -> _Published | N
 
 
 @contextmanager
-def _own(recipe: Recipe, opening: Opening, state: Path) -> Iterator[Address]:
+def _own(recipe: Recipe, opening: Opening, state: Path) -> Iterator[Supervisor]:
     _prepare_log(opening.command.log)
     _write(state, _Published(address=opening.address, title=opening.title, owner=os.getpid()))
     supervisor = Supervisor(say=_log.warning)
     try:
         supervisor.start(opening.command)
         _await_answer(recipe, opening, supervisor)
-        yield opening.address
+        yield supervisor
     finally:
         state.unlink(missing_ok=True)  # first, so that nobody comes to share what is about to stop
         supervisor.stop(_STOP_TIMEOUT)

@@ -41,6 +41,8 @@ class _Child:
     exit_codes: list[int] = field(default_factory=list)
     failure: OSError | None = None
     crashes_in_a_row: int = 0
+    #: it was told to end in order to start again
+    restarting: bool = False
     reader: threading.Thread | None = None
 
     def is_over(self) -> bool:
@@ -53,9 +55,9 @@ class _Child:
         if self.process is not None:
             self.process.send_signal(number)  # does nothing when it has ended
 
-    def kill_group(self) -> None:
+    def signal_group(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, number)
 
 
 class Supervisor:
@@ -102,6 +104,15 @@ class Supervisor:
                 raise NotFound(f"no child named {name} is running")
             child.send(number)
 
+    def restart(self, name: str, number: signal.Signals) -> None:
+        """End a child and all that it started by a signal; whatever it ends with, it starts again. No crash is counted."""
+        with self._changed:
+            child = self._children.get(name)
+            if child is None or not child.is_running():
+                raise NotFound(f"no child named {name} is running")
+            child.restarting = True
+            child.signal_group(number)
+
     def running(self) -> dict[str, int]:
         """Name and pid of every child that runs now."""
         with self._changed:
@@ -138,7 +149,7 @@ class Supervisor:
             if self._changed.wait_for(self._all_over, timeout / rounds):
                 return
         for child in children:
-            child.kill_group()
+            child.signal_group(signal.SIGKILL)
         self._changed.wait_for(self._all_over, _REAP_TIMEOUT)
 
     def _first_over(self) -> str | None:
@@ -166,7 +177,10 @@ class Supervisor:
         elif (code := child.process.poll()) is not None:
             child.process = None
             child.exit_codes.append(code)
-            if code != 0 and child.command.restart and not self._stopping:
+            restarting, child.restarting = child.restarting, False
+            if restarting and not self._stopping:
+                child.start_at = now + _FIRST_DELAY
+            elif code != 0 and child.command.restart and not self._stopping:
                 self._schedule_restart(child, now, f"ended with {code}")
             self._changed.notify_all()
 

@@ -55,6 +55,13 @@ class Valkey:
         """Every database name has a numbered database of its own, always the same one."""
         return f"redis://:{address.password}@{HOST}:{address.port}/{_database_number(database_name)}"
 
+    @staticmethod
+    def flush(address: Address) -> None:
+        """Lose everything in it. Raises OutreachError where it does not."""
+        answer = _ask(address, "FLUSHALL")
+        if answer != "+OK":
+            raise OutreachError(f"valkey does not flush: {answer or 'no answer'}")
+
     def _configuration(self, folder: Path, address: Address) -> str:
         """A file and no arguments: those would show the password to everybody on the machine."""
         return (

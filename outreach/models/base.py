@@ -3,6 +3,7 @@
 import contextlib
 import re
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _TRY_AGAIN = (
     psycopg2.errors.LockNotAvailable,
 )
 _TRIES = 3
+#: Seconds between two knocks at a server that is away.
+_KNOCK = 0.25
 _BEGIN, _COMMIT, _ROLLBACK, _TOGETHER = b"BEGIN", b"COMMIT", b"ROLLBACK", b";"
 #: What a server that is away, or goes away, raises: on connecting, and on a connection.
 UNREACHABLE = (
@@ -313,6 +316,20 @@ class Database:
                 if attempt == _TRIES:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def run_when_back(self, work: Callable[[Tx], T], seconds: float) -> T:
+        """As `run`, but a server that is away is waited for, so many real seconds.
+
+        A commit whose answer was lost may have happened: only for work that finds out by itself that it is done.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.run(work)
+            except UNREACHABLE:
+                if time.monotonic() >= deadline:
+                    raise
+            threading.Event().wait(_KNOCK)
 
     def read(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         """The rows of one read-only statement in a transaction of its own."""

@@ -10,7 +10,7 @@ def ledger(tx: Tx) -> list[Row]:
     """Every execution, with account and recipient by their ids at the provider, and its words."""
     return tx.rows(
         """
-        SELECT e.id, e.kind, e.state, e.started_at, a.external_id AS account, coalesce(i.value, m.peer) AS recipient,
+        SELECT e.id, e.kind, e.state, e.reason, e.started_at, a.external_id AS account, coalesce(i.value, m.peer) AS recipient,
                coalesce(b.body, m.text) AS body
           FROM execution e JOIN account a ON a.id = e.account_id LEFT JOIN identity i ON i.id = e.identity_id
           LEFT JOIN message_body b ON b.execution_id = e.id
@@ -66,11 +66,13 @@ def pulse(tx: Tx) -> Row:
         SELECT (SELECT count(*) FROM lead WHERE state = 'active') AS active,
                (SELECT count(*) FROM lead WHERE state = 'active' AND waiting_on = 'task') AS on_task,
                (SELECT count(*) FROM lead WHERE state = 'active' AND waiting_on = 'pause') AS paused,
+               (SELECT count(*) FROM lead WHERE state = 'active' AND waiting_on = 'doubt' AND waiting_detail = 'held') AS on_held,
                (SELECT count(*) FROM lead WHERE state = 'active' AND waiting_on = 'evidence') AS on_evidence,
                (SELECT count(*) FROM lead WHERE state = 'finished') AS finished,
                (SELECT count(*) FROM lead WHERE state = 'exited') AS exited,
                (SELECT count(*) FROM execution WHERE state = 'sent') AS sent,
                (SELECT count(*) FROM execution WHERE state IN ('calling', 'in_doubt')) AS open,
+               (SELECT count(*) FROM execution WHERE state = 'in_doubt') AS in_doubt,
                (SELECT count(*) FROM inbound WHERE kind = 'message_in') AS replies,
                (SELECT count(*) FROM inbound WHERE state IN ('stored', 'waiting')) AS undigested,
                (SELECT count(*) FROM task) AS tasks,

@@ -34,6 +34,8 @@ class Verdict:
     held_for_human: int
     #: what is behind each figure that is not zero, a line each
     findings: tuple[str, ...] = ()
+    #: why a human must look, a line each: no fault, but nobody may guess
+    held: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -78,7 +80,13 @@ def judge(
                 for o in overdue
             ),
         ),
+        held=_held(ledger),
     )
+
+
+def _held(ledger: Iterable[Row]) -> tuple[str, ...]:
+    why = Counter((_KIND[row["kind"]], row["reason"]) for row in ledger if row["state"] == "held")
+    return tuple(f"{n} x {kind}: {reason}" for (kind, reason), n in sorted(why.items()))
 
 
 def _effect_of(acceptance: Acceptance) -> Effect:

@@ -41,7 +41,11 @@ class Settled:
 
 
 def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
-    """The outcome, its event and the next step in one transaction."""
+    """The outcome, its event and the next step in one transaction.
+
+    What the provider said is known here alone: a database that is away for a moment (a failover, a restart) is waited for.
+    Written twice it changes nothing, because the fence and the state are read first.
+    """
 
     def work(tx: Tx) -> Settled:
         # Only what stops an account or its app writes their rows; all else settles beside the account's next claims.
@@ -63,7 +67,8 @@ def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
         failpoint("settle.in")
         return Settled(hints=found, effect_by=_effect_by(locked.execution, outcome, now))
 
-    return ctx.db.run(work)
+    # Later than that the read-back has asked the provider already.
+    return ctx.db.run_when_back(work, ctx.settings.settle_seconds)
 
 
 def _effect_by(execution: Execution, outcome: Outcome, now: datetime) -> datetime | None:
