@@ -1,17 +1,17 @@
 """The long-running processes: worker, scheduler, web. Each is one function of settings; `python -m outreach NAME` runs them."""
 
 import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from outreach import app as apps
 from outreach import failpoints
-from outreach.broker import QUEUES
+from outreach.broker import QUEUES, require_redis
+from outreach.cli.ending import end_with
 from outreach.cli.logs import set_up_logs
 from outreach.cli.session import on_its_clock
 from outreach.engine.suggest import did_you_mean
-from outreach.errors import ConfigurationError, OutreachError
-from outreach.settings import Settings
+from outreach.errors import ConfigurationError
+from outreach.settings import MOST_THREADS, Settings
 
 
 def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: int | None = None) -> int:
@@ -21,6 +21,7 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     from outreach.cli.worker import run_worker
 
     set_up_logs(settings)
+    require_redis(settings.redis_url)
     if settings.failpoint:
         failpoints.arm(settings.failpoint)
     count = threads or settings.worker_threads
@@ -37,6 +38,7 @@ def scheduler(settings: Settings) -> int:
     from outreach.cli.scheduler import run_scheduler
 
     set_up_logs(settings)
+    require_redis(settings.redis_url)
     app = apps.build(settings)
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
@@ -65,7 +67,8 @@ def web(settings: Settings, *, port: int | None = None) -> int:
 
 def run_process(words: Sequence[str]) -> int:
     """`worker [--queues A,B] [--threads N]`, `scheduler`, `web [--port N]`; the exit code. Errors as everywhere."""
-    options = _parser().parse_args(words)
+    show_where = "--traceback" in words
+    options = _parser().parse_args([word for word in words if word != "--traceback"])
     try:
         queues = checked_queues(getattr(options, "queues", ""))
         settings = process_settings(Settings.from_environment())
@@ -76,9 +79,10 @@ def run_process(words: Sequence[str]) -> int:
                 return scheduler(settings)
             case _:
                 return web(settings, port=options.port or None)
-    except OutreachError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    except Exception as error:
+        if show_where:
+            raise
+        return end_with(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,10 +90,19 @@ def _parser() -> argparse.ArgumentParser:
     processes = parser.add_subparsers(dest="process", required=True)
     one = processes.add_parser("worker", add_help=False)
     one.add_argument("--queues", default="")
-    one.add_argument("--threads", type=int, default=0)
+    one.add_argument("--threads", type=_up_to(MOST_THREADS), default=0)
     processes.add_parser("scheduler", add_help=False)
-    processes.add_parser("web", add_help=False).add_argument("--port", type=int, default=0)
+    processes.add_parser("web", add_help=False).add_argument("--port", type=_up_to(65_535), default=0)
     return parser
+
+
+def _up_to(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not 0 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {most}")
+        return int(text)
+
+    return read
 
 
 def process_settings(settings: Settings) -> Settings:

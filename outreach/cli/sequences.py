@@ -94,20 +94,6 @@ def list_all(ctx: typer.Context, as_json: AsJson = False) -> None:
     )
 
 
-def require_sequence(tx: Any, name: str) -> Mapping[str, Any]:
-    """The sequence; a name that is not there brings up the nearest one."""
-    from outreach.engine.suggest import did_you_mean
-    from outreach.errors import NotFound
-    from outreach.models import sequences
-
-    try:
-        return sequences.find(tx, name)
-    except NotFound:
-        names = [row["name"] for row in sequences.listed(tx)]
-        hint = did_you_mean(name, names) if names else "outreach sequence publish FILE makes one"
-        raise NotFound(f"no sequence {name!r}", hint=hint) from None
-
-
 @sequence.command()
 def show(ctx: typer.Context, name: _Name, version: _Version = 0, as_json: AsJson = False) -> None:
     """Its versions, its leads, and the author's file of one version."""

@@ -24,11 +24,9 @@ def find(tx: Tx, name: str) -> Row:
     """The account of that name. Raises NotFound naming those there are."""
     row = tx.row(f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.name = %s", (name,))
     if row is None:
-        names = [r["name"] for r in tx.rows("SELECT name FROM account ORDER BY name LIMIT 20")]
-        raise NotFound(
-            f"no account {name!r}",
-            hint=f"there are: {', '.join(names) or 'none; outreach account add makes one'}",
-        )
+        names = [r["name"] for r in tx.rows("SELECT name FROM account ORDER BY name")]
+        hint = did_you_mean(name, names) if names else "outreach account add makes one"
+        raise NotFound(f"no account {name!r}", hint=hint)
     return row
 
 
