@@ -104,7 +104,9 @@ class Settings:
             task_claim_seconds=read.number(
                 "OUTREACH_TASK_CLAIM_SECONDS", defaults.task_claim_seconds, least=1
             ),
-            worker_threads=read.whole("OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1, most=MOST_THREADS),
+            worker_threads=read.whole(
+                "OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1, most=MOST_THREADS
+            ),
             pool_size=read.whole("OUTREACH_POOL_SIZE", defaults.pool_size, least=1, most=MOST_THREADS),
             log_level=read.word("OUTREACH_LOG_LEVEL", defaults.log_level, LOG_LEVELS),
             failpoint=env.get("OUTREACH_FAILPOINT") or None,

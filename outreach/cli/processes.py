@@ -1,6 +1,7 @@
 """The long-running processes: worker, scheduler, web. Each is one function of settings; `python -m outreach NAME` runs them."""
 
 import argparse
+import socket
 from collections.abc import Callable, Sequence
 
 from outreach import app as apps
@@ -12,6 +13,9 @@ from outreach.cli.session import on_its_clock
 from outreach.engine.suggest import did_you_mean
 from outreach.errors import ConfigurationError
 from outreach.settings import MOST_THREADS, Settings
+
+#: Connections that wait to be accepted, as uvicorn has it.
+_BACKLOG = 2048
 
 
 def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: int | None = None) -> int:
@@ -55,11 +59,23 @@ def web(settings: Settings, *, port: int | None = None) -> int:
     set_up_logs(settings)
     app = apps.build(settings)
     apps.override(app)
-    # Uvicorn's own access log would write one line per webhook.
-    uvicorn.run(
-        create_app(app), host=settings.host, port=port or settings.port, log_config=None, access_log=False
-    )
+    # Uvicorn's own access log would write one line per webhook, and its own exit code for a taken port means something else here.
+    config = uvicorn.Config(create_app(app), log_config=None, access_log=False)
+    with listening(settings.host, port or settings.port) as taken:
+        uvicorn.Server(config).run(sockets=[taken])
     return 0
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """The socket of the web process. Raises ConfigurationError where the address cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host}:{port} cannot be listened on: {(error.strerror or str(error)).lower()}",
+            hint="another process may have it: set PORT or --port, and OUTREACH_HOST to an address of this machine",
+        ) from error
 
 
 # --- by their own names on the command line ------------------------------------------------------------------------

@@ -2,13 +2,28 @@
 
 import peewee
 import psycopg2
+from playhouse.pool import MaxConnectionsExceeded
 
 from outreach.errors import ConfigurationError, OutreachError
 from outreach.models.base import UNREACHABLE
 
+#: What means that no answer can be had now: the server, or every connection of this process, is away.
+AWAY = (*UNREACHABLE, MaxConnectionsExceeded)
 #: Ours to mend, not the server's: what the URL says is refused by a server that is there, or cannot be read.
-_NOT_LET_IN = ("authentication failed", "no password supplied", "no pg_hba.conf entry", 'role "', 'database "')
-_NOT_READ = ("invalid dsn", "invalid connection option", "invalid sslmode", "invalid integer value", "invalid port")
+_NOT_LET_IN = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    'role "',
+    'database "',
+)
+_NOT_READ = (
+    "invalid dsn",
+    "invalid connection option",
+    "invalid sslmode",
+    "invalid integer value",
+    "invalid port",
+)
 #: lock_not_available, query_canceled: the server is there, and waited for somebody else
 _BUSY = ("55P03", "57014")
 
@@ -20,8 +35,11 @@ def explain_outage(error: BaseException) -> OutreachError | None:
     unread = (psycopg2.ProgrammingError, peewee.ProgrammingError, *UNREACHABLE)
     if isinstance(error, unread) and said.startswith(_NOT_READ):
         return ConfigurationError(
-            f"DATABASE_URL cannot be used: {said}", hint="as in postgres://USER:PASSWORD@HOST:5432/NAME?sslmode=require"
+            f"DATABASE_URL cannot be used: {said}",
+            hint="as in postgres://USER:PASSWORD@HOST:5432/NAME?sslmode=require",
         )
+    if isinstance(error, MaxConnectionsExceeded):
+        return OutreachError("every connection of this process is in use", hint="raise OUTREACH_POOL_SIZE")
     if not isinstance(error, UNREACHABLE):
         return None
     if getattr(error, "pgcode", None) in _BUSY:

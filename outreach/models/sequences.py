@@ -7,6 +7,7 @@ from typing import cast
 
 from outreach.engine.codec import graph_from_json, graph_to_json
 from outreach.engine.graph import Graph
+from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx, to_json
 
