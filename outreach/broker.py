@@ -14,6 +14,7 @@ from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import CurrentMessage, TimeLimit
 from periodiq import PeriodiqMiddleware
 
+from outreach.errors import ConfigurationError, OutreachError
 from outreach.failpoints import failpoint
 from outreach.ids import new_key
 from outreach.limits.limiter import accept_self_signed
@@ -33,6 +34,8 @@ _TIME_LIMIT = 180_000
 _SKIP_TICKS_AFTER = 55
 #: Chunk of one MULTI of pipelined messages.
 _CHUNK = 1000
+#: Real seconds that a starting process gives Redis to answer.
+_START_TIMEOUT = 5.0
 
 
 class SafeConsumer(_RedisConsumer):
@@ -147,6 +150,28 @@ def make_broker(url: str, namespace: str) -> SafeBroker:
     for queue in QUEUES:
         broker.declare_queue(queue)
     return broker
+
+
+def require_redis(url: str | None) -> None:
+    """Raises OutreachError where Redis does not answer, ConfigurationError where it does not let us in. For a start only:
+    what runs already waits for Redis to come back, as the rows do."""
+    assert url is not None
+    client = redis.Redis.from_url(
+        accept_self_signed(url), socket_timeout=_START_TIMEOUT, socket_connect_timeout=_START_TIMEOUT
+    )
+    try:
+        client.ping()
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        raise ConfigurationError(
+            f"Redis does not let us in: {error}", hint="check password and database number in REDIS_URL"
+        ) from error
+    except redis.RedisError as error:
+        raise OutreachError(
+            f"Redis does not answer: {error}",
+            hint="is it up, and is REDIS_URL right (rediss:// for TLS)? Nothing is lost meanwhile: leads wait in Postgres",
+        ) from error
+    finally:
+        client.close()
 
 
 def _with_timeout(url: str) -> str:

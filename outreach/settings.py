@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from outreach.errors import ConfigurationError
 
@@ -12,6 +13,13 @@ from outreach.errors import ConfigurationError
 _PRODUCTION_MARKS = ("DYNO", "KUBERNETES_SERVICE_HOST")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+#: Of one worker; each holds a database connection.
+MOST_THREADS = 256
+LOG_LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
+_EXAMPLE_URLS = {
+    "DATABASE_URL": "postgres://USER:PASSWORD@HOST:5432/NAME",
+    "REDIS_URL": "redis://:PASSWORD@HOST:6379/0",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +85,7 @@ class Settings:
             pepper=read.secret("OUTREACH_PEPPER", defaults.pepper, production),
             link_secret=read.secret("OUTREACH_LINK_SECRET", defaults.link_secret, production),
             public_url=env.get("OUTREACH_PUBLIC_URL") or defaults.public_url,
-            port=int(read.number("PORT", defaults.port)),
+            port=read.whole("PORT", defaults.port, most=65_535),
             host=env.get("OUTREACH_HOST") or ("0.0.0.0" if production else defaults.host),  # noqa: S104  a dyno must listen on all
             clock_origin=read.instant("OUTREACH_CLOCK_ORIGIN", defaults.clock_origin),
             clock_factor=read.number("OUTREACH_CLOCK_FACTOR", defaults.clock_factor, least=0.001),
@@ -96,9 +104,11 @@ class Settings:
             task_claim_seconds=read.number(
                 "OUTREACH_TASK_CLAIM_SECONDS", defaults.task_claim_seconds, least=1
             ),
-            worker_threads=int(read.number("OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1)),
-            pool_size=int(read.number("OUTREACH_POOL_SIZE", defaults.pool_size, least=1)),
-            log_level=(env.get("OUTREACH_LOG_LEVEL") or defaults.log_level).upper(),
+            worker_threads=read.whole(
+                "OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1, most=MOST_THREADS
+            ),
+            pool_size=read.whole("OUTREACH_POOL_SIZE", defaults.pool_size, least=1, most=MOST_THREADS),
+            log_level=read.word("OUTREACH_LOG_LEVEL", defaults.log_level, LOG_LEVELS),
             failpoint=env.get("OUTREACH_FAILPOINT") or None,
             json_logs=read.flag("OUTREACH_JSON_LOGS", production),
         )
@@ -123,9 +133,26 @@ class _Reader:
             raise ConfigurationError(
                 f"{name}={raw!r} is not a number", hint=f"unset it, or set it as in {name}={default:g}"
             ) from None
-        if value < least:
+        if not value >= least:
             raise ConfigurationError(f"{name}={raw} is below {least:g}", hint=f"the default is {default:g}")
+        if value == float("inf"):
+            raise ConfigurationError(f"{name}={raw} has no end", hint=f"the default is {default:g}")
         return value
+
+    def whole(self, name: str, default: int, least: int = 0, *, most: int) -> int:
+        value = self.number(name, default, least)
+        if value > most or value != int(value):
+            raise ConfigurationError(
+                f"{name}={self.env.get(name)} is no whole number up to {most}",
+                hint=f"the default is {default}",
+            )
+        return int(value)
+
+    def word(self, name: str, default: str, known: tuple[str, ...]) -> str:
+        raw = self.env.get(name) or default
+        if raw.upper() not in known:
+            raise ConfigurationError(f"{name}={raw!r} is unknown", hint=f"one of {', '.join(known)}")
+        return raw.upper()
 
     def flag(self, name: str, default: bool) -> bool:
         raw = self.env.get(name)
@@ -153,8 +180,19 @@ class _Reader:
         raw = self.env.get(name)
         if not raw:
             return None
+        hint = f"as in {name}={_EXAMPLE_URLS[name]}"
         if raw.split("://")[0] not in schemes or "://" not in raw:
-            raise ConfigurationError(f"{name} does not begin with {' or '.join(s + '://' for s in schemes)}")
+            raise ConfigurationError(
+                f"{name} does not begin with {' or '.join(s + '://' for s in schemes)}", hint=hint
+            )
+        try:
+            # Never the URL itself in a message: it holds a password.
+            _ = urlsplit(raw).port
+        except ValueError:
+            raise ConfigurationError(
+                f"{name} is no URL: its host or port cannot be read",
+                hint=f"{hint}; a special character of the password is written as %XX",
+            ) from None
         return raw
 
     def secret(self, name: str, default: str, production: bool) -> str:

@@ -7,12 +7,15 @@ from datetime import datetime
 
 from outreach.audience.aliases import alias, person_id_of
 from outreach.audience.identifiers import Identifier, recognise
+from outreach.engine.suggest import nearest
 from outreach.errors import NotFound, UsageError
 from outreach.models import identities
 from outreach.models.base import Database, Row, Tx
 
 #: Candidates that an ambiguous name lists.
 LISTED = 20
+#: How like a misspelt name must be to the right one (0 anything, 1 equal): it is a human who is named here.
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,22 @@ def find_in(tx: Tx, who: str) -> list[Match]:
     if isinstance(reading, Identifier):
         return _matches([identities.person_of_identity(tx, reading.kind, reading.value)], "identifier")
     return _matches(identities.persons_named(tx, text, LISTED + 1), "name")
+
+
+def nearest_person(db: Database, who: str) -> int | None:
+    """The person whose identifier or name is spelt almost like this, if one comes near: who misspells seldom errs in the
+    first letters, so those that stand next to it are compared and no others."""
+    reading = recognise(who.strip())
+
+    def work(tx: Tx) -> list[Row]:
+        if isinstance(reading, Identifier):
+            return identities.next_to(tx, reading.kind, reading.value, LISTED)
+        return identities.next_to_name(tx, who.strip(), LISTED)
+
+    persons = {row["value"]: int(row["person_id"]) for row in db.run(work)}
+    word = reading.value if isinstance(reading, Identifier) else who.strip()
+    guess = nearest(word, persons, cutoff=_ALIKE)
+    return persons[guess] if guess is not None else None
 
 
 def the_person(db: Database, who: str) -> int:

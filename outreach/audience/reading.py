@@ -9,7 +9,9 @@ import csv
 import hashlib
 import io
 import json
+import re
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ MAX_BYTES = 500 * 1024 * 1024
 #: Characters in one cell, or in one line of JSON.
 MAX_FIELD = 1024 * 1024
 _BLOCK = 1024 * 1024
+_SEP, _LONGEST_SEP = re.compile(r'"?sep=([,;\t])"?'), 16
+_UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -60,6 +64,9 @@ def open_table(path: str, stdin: BinaryIO | None = None) -> Iterator[Table]:
         sha256, encoding = _survey(stream, path)
         text = io.TextIOWrapper(stream, encoding=encoding, newline="")
         try:
+            # Once through to its end: what breaks off in its middle is refused before anything of it is written.
+            deque(_table(path, sha256, encoding.removesuffix("-sig"), text).records, maxlen=0)
+            text.seek(0)
             yield _table(path, sha256, encoding.removesuffix("-sig"), text)
         except UnicodeDecodeError as error:
             raise UsageError(
@@ -109,6 +116,7 @@ def _survey(stream: BinaryIO, path: str) -> tuple[str, str]:
     sha256, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
     head = stream.read(4)
     stream.seek(0)
+    _refuse_others(path, head)
     wide = head.startswith(_UTF16)
     encoding = "utf-16" if wide else "utf-8-sig"
     size = 0
@@ -130,6 +138,20 @@ def _survey(stream: BinaryIO, path: str) -> tuple[str, str]:
     return sha256.hexdigest(), _still_utf8(decoder, b"", encoding, final=True)
 
 
+def _refuse_others(path: str, head: bytes) -> None:
+    """What its first bytes say is no table, and what it is instead."""
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise UsageError(f"{path} is a workbook, not a table of text", hint="save it as: CSV UTF-8")
+    if head.startswith(b"%PDF"):
+        raise UsageError(f"{path} is a PDF", hint="export the table itself as CSV")
+    zeros = [n for n, byte in enumerate(head) if byte == 0]
+    if head.startswith(_UTF32) or (zeros in ([0, 2], [1, 3]) and not head.startswith(_UTF16)):
+        raise UsageError(
+            f"{path} is UTF-32, or UTF-16 without a byte order mark",
+            hint="save it as UTF-8, or as Unicode text with a mark",
+        )
+
+
 def _still_utf8(
     decoder: codecs.IncrementalDecoder, block: bytes, encoding: str, *, final: bool = False
 ) -> str:
@@ -147,7 +169,10 @@ def _table(path: str, sha256: str, encoding: str, text: io.TextIOWrapper) -> Tab
     start = text.read(_BLOCK).lstrip()
     text.seek(0)
     if not start:
-        raise UsageError(f"{path} holds nothing but blanks")
+        raise UsageError(
+            f"{path} holds nothing but blanks",
+            hint="a file begins with a header line, as in: name,twitter,email",
+        )
     if start.startswith("[") and not path.endswith(".csv"):
         raise UsageError(f"{path} is one JSON array", hint="write one object per line: jq -c '.[]'")
     if start.startswith("{") or Path(path).suffix in (".jsonl", ".ndjson"):
@@ -176,9 +201,10 @@ def _csv_table(
     path: str, name: str, sha256: str, encoding: str, text: io.TextIOWrapper, delimiter: str
 ) -> Table:
     csv.field_size_limit(MAX_FIELD)
+    stated = _stated_delimiter(text)
     # Strict: a quote that is never closed would swallow the rest of the file as one cell.
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    rows = _csv_rows(path, reader)
+    reader = csv.reader(text, delimiter=stated or delimiter, strict=True)
+    rows = _csv_rows(path, reader, before=1 if stated else 0)
     columns = _header(path, next((cells for _, cells in rows), []))
     return Table(
         name=name,
@@ -186,18 +212,26 @@ def _csv_table(
         encoding=encoding,
         format="csv",
         columns=columns,
-        records=_csv_records(rows, columns),
+        records=_csv_records(path, rows, columns),
     )
 
 
-def _csv_rows(path: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of every row that is not blank."""
-    line = 1
+def _stated_delimiter(text: io.TextIOWrapper) -> str | None:
+    """Excel's own first line `sep=;` is read away: it is neither header nor row."""
+    stated = _SEP.fullmatch(text.readline(_LONGEST_SEP).rstrip("\r\n"))
+    if stated is None:
+        text.seek(0)
+    return stated[1] if stated else None
+
+
+def _csv_rows(path: str, reader: Any, before: int) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it begins, cells) of every row that is not blank, `before` lines being read already."""
+    line = before + 1
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 yield line, cells
-            line = reader.line_num + 1
+            line = before + reader.line_num + 1
     except csv.Error as error:
         raise UsageError(
             f"{path}, line {line}: {error}", hint='a quote inside a quoted cell is written twice ("")'
@@ -213,8 +247,12 @@ def _header(path: str, cells: list[str]) -> list[str]:
     return columns
 
 
-def _csv_records(rows: Iterator[tuple[int, list[str]]], columns: list[str]) -> Iterator[Record | BadLine]:
+def _csv_records(
+    path: str, rows: Iterator[tuple[int, list[str]]], columns: list[str]
+) -> Iterator[Record | BadLine]:
+    found = False
     for line, cells in rows:
+        found = True
         if len(cells) > len(columns):
             yield BadLine(
                 line,
@@ -222,6 +260,11 @@ def _csv_records(rows: Iterator[tuple[int, list[str]]], columns: list[str]) -> I
             )
         else:
             yield Record(line=line, cells=dict(zip(columns, cells, strict=False)))
+    if not found:
+        raise UsageError(
+            f"{path} has a header and no row below it",
+            hint="each person is a line of their own below the header",
+        )
 
 
 # --- JSON lines ---------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """PURE: what the columns of a file mean, and what one record says of a person. Values in, values out."""
 
-import difflib
 import json
 import re
+import shlex
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
+from outreach.audience.formulas import is_formula, readings
 from outreach.audience.identifiers import (
     READERS,
     Identifier,
@@ -19,6 +20,7 @@ from outreach.audience.identifiers import (
     normalise,
 )
 from outreach.audience.reading import Record
+from outreach.engine.suggest import nearest
 from outreach.errors import UsageError
 from outreach.ids import digest
 
@@ -101,7 +103,7 @@ class Columns:
         if not any(self.field_of(c) in READERS for c in columns):
             raise UsageError(
                 f"no column identifies anybody; the first line has: {_shortened(', '.join(columns))}",
-                hint="is the header missing? Columns are named twitter, email, address, linkedin, …; or say so: --map COLUMN=twitter",
+                hint=f"{_misspelt(columns)}known are {', '.join(READERS)}; another name is given by --map COLUMN=FIELD",
             )
 
 
@@ -125,9 +127,17 @@ def parse_columns(mappings: Sequence[str]) -> Columns:
     return Columns(overrides)
 
 
+def _misspelt(columns: Sequence[str]) -> str:
+    """What the columns may have been meant for; without a guess, the header may be missing."""
+    known = {**{name: name for name in READERS}, **{a: f for a, f in ALIASES.items() if f in READERS}}
+    guesses = [(column, nearest(column, known)) for column in columns]
+    said = [f"--map {shlex.quote(column)}={known[guess]}" for column, guess in guesses if guess]
+    return f"did you mean {' '.join(said)}? " if said else "is the header missing? "
+
+
 def _guess(word: str, words: Sequence[str]) -> str | None:
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {close[0]}?" if close else None
+    guess = nearest(word, words)
+    return f"did you mean {guess}?" if guess else None
 
 
 # --- rows ---------------------------------------------------------------------------------------------------
@@ -144,10 +154,11 @@ def read_row(record: Record, columns: Columns) -> tuple[Row | None, list[Reject]
     for column, cell in record.cells.items():
         field = columns.field_of(column)
         if field is None:
-            attributes.update({column: cell} if cell not in (None, "") else {})
+            value = readings(cell)[0] if isinstance(cell, str) else cell
+            attributes.update({column: value} if value not in (None, "") else {})
             continue
         for text in _texts(field, cell):
-            read = _READ_CELL.get(field, _identify(field))(text)
+            read = _read(field, text)
             if isinstance(read, Rejected):
                 rejects.append(
                     Reject(
@@ -165,6 +176,25 @@ def read_row(record: Record, columns: Columns) -> tuple[Row | None, list[Reject]
     if not identifiers:
         return None, [*rejects, Reject(line=record.line, reason="nothing in this row identifies anybody")]
     return _row(record.line, identifiers, person, attributes), rejects
+
+
+def _read(field: str, text: str) -> Identifier | Rejected | str | bool:
+    """One value of a cell. A link's text and its address may both name somebody; then they name the same."""
+    read_one = _READ_CELL.get(field, _identify(field))
+    words = readings(text)
+    if field not in READERS:
+        return read_one(words[0])
+    found = [read_one(word) for word in words]
+    named = {(i.kind, i.value): i for i in reversed(found) if isinstance(i, Identifier)}
+    if len(named) > 1:
+        return Rejected("a link whose text names one and whose address another", "keep one of the two")
+    if named:
+        return next(iter(named.values()))
+    if is_formula(text):
+        return Rejected(
+            "a spreadsheet formula", "export the sheet's values: paste them as values, then save as CSV"
+        )
+    return found[0]
 
 
 def _row(line: int, identifiers: list[Identifier], person: dict[str, Any], attributes: dict[str, Any]) -> Row:

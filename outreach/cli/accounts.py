@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from outreach.cli import output
-from outreach.cli.output import AsJson
+from outreach.cli.output import AsJson, Reason
 from outreach.cli.session import opened, operator
-from outreach.errors import ConfigurationError, NotFound, UsageError
+from outreach.errors import ConfigurationError, UsageError
 from outreach.settings import inherited_environment
 
 account = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Accounts: who sends.")
@@ -25,6 +25,8 @@ SECRETS = {
     "client_secret": "OUTREACH_CLIENT_SECRET",
     "consumer_secret": "OUTREACH_CONSUMER_SECRET",
 }  # fmt: skip
+#: Bytes of a file of tokens.
+_MOST_SECRETS = 64 * 1024
 _CHANNELS = ("twitter", "linkedin", "xmtp", "email")
 
 
@@ -151,12 +153,15 @@ def read_secrets(tokens: str) -> dict[str, str]:
 
 
 def _text_of(path: str) -> str:
+    from outreach.cli.files import bytes_of
+
     if path == "-":
         return sys.stdin.read()
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        return bytes_of(Path(path), _MOST_SECRETS).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Never the bytes themselves: they hold secrets.
+        raise UsageError(f"{path} is no UTF-8 text", hint="save it as UTF-8") from None
 
 
 def _secrets_of_json(text: str) -> dict[str, str]:
@@ -193,28 +198,17 @@ def list_all(ctx: typer.Context, as_json: AsJson = False) -> None:
     output.listing(rows, columns, as_json, empty="none; outreach account add makes one")
 
 
-def _require(tx: Any, name: str) -> None:
-    from outreach.engine.suggest import did_you_mean
-    from outreach.models import accounts
-
-    names = [row["name"] for row in accounts.listed(tx)]
-    if name not in names:
-        hint = did_you_mean(name, names) if names else "outreach account add makes one"
-        raise NotFound(f"no account {name!r}", hint=hint)
-
-
 @account.command()
 def pause(
     ctx: typer.Context,
     name: _Name,
-    reason: Annotated[str, typer.Option(help="Why.")],
+    reason: Reason,
     as_json: AsJson = False,
 ) -> None:
     """It sends nothing until it is resumed."""
     from outreach.runtime.control import set_account
 
     with opened(ctx) as app:
-        app.context.db.run(lambda tx: _require(tx, name))
         set_account(app.context, name, reason, operator())
     output.done({"account": name, "state": "paused"}, f"account {name} is paused: {reason}", as_json)
 
@@ -225,7 +219,6 @@ def resume(ctx: typer.Context, name: _Name, as_json: AsJson = False) -> None:
     from outreach.runtime.control import set_account
 
     with opened(ctx) as app:
-        app.context.db.run(lambda tx: _require(tx, name))
         set_account(app.context, name, None, operator())
     output.done({"account": name, "state": "ok"}, f"account {name} may send again", as_json)
 
@@ -244,8 +237,6 @@ def pool(
         context = app.context
 
         def work(tx: Any) -> int:
-            for member in members:
-                _require(tx, member)
             rows = [accounts.find(tx, member) for member in members]
             channels = {row["channel"] for row in rows}
             if len(channels) != 1:

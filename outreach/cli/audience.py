@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outreach.cli import output
-from outreach.cli.output import AsJson, say
+from outreach.cli.output import AsJson, Limit, say
 from outreach.cli.session import opened, operator
-from outreach.errors import NotFound
+from outreach.errors import NotFound, OutreachError
 
 if TYPE_CHECKING:
     from outreach.audience.report import ImportReport
@@ -39,7 +40,10 @@ def import_file(
 ) -> None:
     """Import people. Importing the same file again changes nothing, and an import never lifts an opt-out."""
     from outreach.audience.importing import Order, plan_import, run_import
+    from outreach.cli.files import require_file
 
+    if file != "-":
+        require_file(Path(file))
     order = Order(path=file, source=source, mappings=mapping or (), basis=basis or None, proof=proof or None)
     with opened(ctx) as app:
         context = app.context
@@ -51,6 +55,11 @@ def import_file(
         output.document(report.as_json())
     else:
         _say_report(report)
+    if not report.accepted:
+        raise OutreachError(
+            f"nobody was imported: none of the {report.rows} rows of {report.file} identifies anybody",
+            hint="the lines above say why; mend the file, or say what its columns are: --map COLUMN=FIELD",
+        )
 
 
 def _say_report(report: "ImportReport") -> None:
@@ -168,9 +177,7 @@ def erase(
 
 
 @audience.command()
-def imports(
-    ctx: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 20, as_json: AsJson = False
-) -> None:
+def imports(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
     """The latest imports."""
     from outreach.models.audience import list_imports
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli import output
-from outreach.cli.output import AsJson, say
+from outreach.cli.output import MOST_ROWS, AsJson, Limit, Reason, say
 from outreach.cli.session import opened, operator
 from outreach.errors import UsageError
 
@@ -31,18 +31,13 @@ def enroll(
     again: Annotated[
         bool, typer.Option("--again", help="Also those who have been through it before.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="At most so many; 0: all.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="At most so many; 0: all.", min=0, max=MOST_ROWS)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Enroll the segments' people in a sequence. Doing it again adds only those who are new."""
-    from outreach.cli.audience import require_segment
-    from outreach.cli.sequences import require_sequence
     from outreach.runtime.enroll import enroll as enrolled
 
     with opened(ctx) as app:
-        app.context.db.run(
-            lambda tx: (require_sequence(tx, sequence), [require_segment(tx, s) for s in segments])
-        )
         answer = enrolled(
             app.context, sequence, segments, account_names=accounts or (), pools=pools or (), again=again, limit=limit or None, by=operator()
         )  # fmt: skip
@@ -79,14 +74,16 @@ def list_all(
     sequence: Annotated[str, typer.Option(help="Only of this sequence.")] = "",
     state: Annotated[str, typer.Option(help="active, finished or exited.")] = "",
     waiting_on: Annotated[str, typer.Option(help="time, signal, evidence, capacity, window, task, …")] = "",
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest first."""
-    from outreach.models import reports
+    from outreach.models import reports, sequences
 
     _check_words(state, waiting_on)
     with opened(ctx) as app:
+        if sequence:
+            app.context.db.run(lambda tx: sequences.find(tx, sequence))
         rows = app.context.db.run(
             lambda tx: reports.leads(tx, sequence=sequence or None, state=state or None, waiting_on=waiting_on or None, limit=limit)
         )  # fmt: skip
@@ -129,7 +126,7 @@ def show(ctx: typer.Context, lead_id: _Id, as_json: AsJson = False) -> None:
 def pause(
     ctx: typer.Context,
     lead_id: _Id,
-    reason: Annotated[str, typer.Option(help="Why.")],
+    reason: Reason,
     as_json: AsJson = False,
 ) -> None:
     """It stays where it is; a call under way is left to end."""
@@ -152,7 +149,7 @@ def resume(ctx: typer.Context, lead_id: _Id, as_json: AsJson = False) -> None:
 
 @lead.command()
 def stop(
-    ctx: typer.Context, lead_id: _Id, reason: Annotated[str, typer.Option(help="Why.")] = "stopped", as_json: AsJson = False
+    ctx: typer.Context, lead_id: _Id, reason: Reason = "stopped", as_json: AsJson = False
 ) -> None:  # fmt: skip
     """It ends here; what is planned is cancelled."""
     from outreach.runtime.control import stop_lead

@@ -7,7 +7,7 @@ import typer
 
 from outreach.cli import output
 from outreach.cli.leads import with_alias
-from outreach.cli.output import AsJson
+from outreach.cli.output import AsJson, Limit
 from outreach.cli.session import opened, operator
 from outreach.errors import UsageError
 
@@ -26,16 +26,18 @@ def list_all(
     since: Annotated[
         str, typer.Option(help="ISO 8601, as in 2026-01-05T12:00; UTC where no zone is given.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest first."""
     from outreach.engine.kinds import ExecutionState
-    from outreach.models import reports
+    from outreach.models import accounts, reports
 
     output.require_word("state", state, [s.value for s in ExecutionState])
     moment = _instant(since) if since else None
     with opened(ctx) as app:
+        if account:
+            app.context.db.run(lambda tx: accounts.find(tx, account))
         rows = app.context.db.run(
             lambda tx: reports.ledger(
                 tx, state=state or None, account=account or None, since=moment, limit=limit

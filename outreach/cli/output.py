@@ -13,6 +13,9 @@ import typer
 from outreach.errors import UsageError
 from outreach.settings import inherited_environment
 
+#: More than anybody reads; a number that no integer of the database holds is an error of the one who typed it.
+MOST_ROWS = 1_000_000
+Limit = Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="At most so many.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -114,6 +117,19 @@ def listing(
         document(rows)
     else:
         table(rows, columns, empty=empty)
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("say why in a word or two: it is shown wherever somebody asks")
+    return reason.strip()
+
+
+#: A reason that says something.
+Reason = Annotated[str, typer.Option("--reason", help="Why.", callback=_given)]
+AskedReason = Annotated[
+    str, typer.Option("--reason", help="Who asked for it, when and how.", callback=_given)
+]
 
 
 def require_word(option: str, word: str, known: Sequence[str]) -> None:

@@ -1,17 +1,21 @@
 """The long-running processes: worker, scheduler, web. Each is one function of settings; `python -m outreach NAME` runs them."""
 
 import argparse
-import sys
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 
 from outreach import app as apps
 from outreach import failpoints
-from outreach.broker import QUEUES
+from outreach.broker import QUEUES, require_redis
+from outreach.cli.ending import end_with
 from outreach.cli.logs import set_up_logs
 from outreach.cli.session import on_its_clock
 from outreach.engine.suggest import did_you_mean
-from outreach.errors import ConfigurationError, OutreachError
-from outreach.settings import Settings
+from outreach.errors import ConfigurationError
+from outreach.settings import MOST_THREADS, Settings
+
+#: Connections that wait to be accepted, as uvicorn has it.
+_BACKLOG = 2048
 
 
 def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: int | None = None) -> int:
@@ -21,6 +25,7 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     from outreach.cli.worker import run_worker
 
     set_up_logs(settings)
+    require_redis(settings.redis_url)
     if settings.failpoint:
         failpoints.arm(settings.failpoint)
     count = threads or settings.worker_threads
@@ -37,6 +42,7 @@ def scheduler(settings: Settings) -> int:
     from outreach.cli.scheduler import run_scheduler
 
     set_up_logs(settings)
+    require_redis(settings.redis_url)
     app = apps.build(settings)
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
@@ -53,11 +59,23 @@ def web(settings: Settings, *, port: int | None = None) -> int:
     set_up_logs(settings)
     app = apps.build(settings)
     apps.override(app)
-    # Uvicorn's own access log would write one line per webhook.
-    uvicorn.run(
-        create_app(app), host=settings.host, port=port or settings.port, log_config=None, access_log=False
-    )
+    # Uvicorn's own access log would write one line per webhook, and its own exit code for a taken port means something else here.
+    config = uvicorn.Config(create_app(app), log_config=None, access_log=False)
+    with listening(settings.host, port or settings.port) as taken:
+        uvicorn.Server(config).run(sockets=[taken])
     return 0
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """The socket of the web process. Raises ConfigurationError where the address cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host}:{port} cannot be listened on: {(error.strerror or str(error)).lower()}",
+            hint="another process may have it: set PORT or --port, and OUTREACH_HOST to an address of this machine",
+        ) from error
 
 
 # --- by their own names on the command line ------------------------------------------------------------------------
@@ -65,7 +83,8 @@ def web(settings: Settings, *, port: int | None = None) -> int:
 
 def run_process(words: Sequence[str]) -> int:
     """`worker [--queues A,B] [--threads N]`, `scheduler`, `web [--port N]`; the exit code. Errors as everywhere."""
-    options = _parser().parse_args(words)
+    show_where = "--traceback" in words
+    options = _parser().parse_args([word for word in words if word != "--traceback"])
     try:
         queues = checked_queues(getattr(options, "queues", ""))
         settings = process_settings(Settings.from_environment())
@@ -76,9 +95,10 @@ def run_process(words: Sequence[str]) -> int:
                 return scheduler(settings)
             case _:
                 return web(settings, port=options.port or None)
-    except OutreachError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    except Exception as error:
+        if show_where:
+            raise
+        return end_with(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,10 +106,19 @@ def _parser() -> argparse.ArgumentParser:
     processes = parser.add_subparsers(dest="process", required=True)
     one = processes.add_parser("worker", add_help=False)
     one.add_argument("--queues", default="")
-    one.add_argument("--threads", type=int, default=0)
+    one.add_argument("--threads", type=_up_to(MOST_THREADS), default=0)
     processes.add_parser("scheduler", add_help=False)
-    processes.add_parser("web", add_help=False).add_argument("--port", type=int, default=0)
+    processes.add_parser("web", add_help=False).add_argument("--port", type=_up_to(65_535), default=0)
     return parser
+
+
+def _up_to(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not 0 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {most}")
+        return int(text)
+
+    return read
 
 
 def process_settings(settings: Settings) -> Settings:

@@ -20,9 +20,8 @@ from outreach.cli import (
     tasks,
     watching,
 )
-from outreach.cli.output import note
+from outreach.cli.ending import end_with
 from outreach.cli.session import Options
-from outreach.errors import OutreachError
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -72,18 +71,10 @@ def run(words: Sequence[str]) -> int:
         cli(args=[word for word in words if word != "--traceback"], prog_name="outreach")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except OutreachError as error:
-        if show_where:
-            raise
-        note(f"error: {error}")
-        return error.exit_code
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        # The one place where everything ends: said in one line, never swallowed.
         if show_where:
             raise
-        first = str(error).partition("\n")[0]
-        note(f"error: {type(error).__name__}: {first} (--traceback shows where)")
-        return 1
+        return end_with(error)
     return 0

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 def up(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option(help="Of the web process; 0: PORT.")] = 0,
+    port: Annotated[int, typer.Option(help="Of the web process; 0: PORT.", min=0, max=65_535)] = 0,
     workers: Annotated[int, typer.Option(help="How many worker processes.", min=1, max=16)] = 1,
 ) -> None:
     """Run everything in this terminal: servers if need be, web, workers, scheduler. Ctrl-C stops it all."""
+    from outreach.broker import require_redis
+    from outreach.cli.processes import listening
     from outreach.embedded.supervisor import Supervisor, interrupted_by_signals
 
     with interrupted_by_signals(), served(ctx, aloud=True) as settings, Supervisor() as supervisor:
+        require_redis(settings.redis_url)
+        listening(settings.host, port or settings.port).close()
         try:
             for command in _commands(settings, port or settings.port, workers):
                 supervisor.start(command)
@@ -103,7 +107,9 @@ def scheduler(ctx: typer.Context) -> None:
     raise typer.Exit(processes.scheduler(processes.process_settings(read_settings(ctx))))
 
 
-def web(ctx: typer.Context, port: Annotated[int, typer.Option(help="0: PORT.")] = 0) -> None:
+def web(
+    ctx: typer.Context, port: Annotated[int, typer.Option(help="0: PORT.", min=0, max=65_535)] = 0
+) -> None:
     """Serve webhooks, the opt-out page, health and metrics."""
     from outreach.cli import processes
 

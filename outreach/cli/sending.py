@@ -2,6 +2,8 @@
 
 import sys
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +11,7 @@ import typer
 from outreach.cli import output
 from outreach.cli.output import AsJson, say
 from outreach.cli.session import opened, operator
-from outreach.errors import UsageError
+from outreach.errors import InDoubt, UsageError
 
 if TYPE_CHECKING:
     from outreach.app import App
@@ -54,13 +56,28 @@ def send(
             account_names=(account,) if account else (), by=operator(),
         )  # fmt: skip
         first = hints.advance(made.lead_id)
-        if enqueue:
-            app.hint([first])
-        else:
-            carry_out(app, made.lead_id, first)
-        row = _outcome(app, key)
+        with _in_doubt_without_database():
+            if enqueue:
+                app.hint([first])
+            else:
+                carry_out(app, made.lead_id, first)
+            row = _outcome(app, key)
     _say_outcome(row, made.new, enqueue, as_json)
     raise typer.Exit(_DONE if enqueue else exit_code(row))
+
+
+@contextmanager
+def _in_doubt_without_database() -> Iterator[None]:
+    """A database that goes away while a contact is under way leaves nobody to say whether it was made."""
+    from outreach.models.outage import AWAY
+
+    try:
+        yield
+    except AWAY as error:
+        raise InDoubt(
+            "the database went away meanwhile: it may have been sent",
+            hint="never with another key; the same key sends nothing twice and says what became of it",
+        ) from error
 
 
 def carry_out(app: "App", lead_id: int, first: "Hint") -> None:

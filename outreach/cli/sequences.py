@@ -1,16 +1,16 @@
 """Sequences as files: checked, published, listed, shown, drawn, paused."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outreach.cli import output
-from outreach.cli.output import AsJson, note, say
+from outreach.cli.output import AsJson, Reason, note, say
 from outreach.cli.session import opened, operator
-from outreach.errors import InvalidDefinition, UsageError
+from outreach.errors import InvalidDefinition
 
 if TYPE_CHECKING:
     from outreach.engine.compiler import Compiled
@@ -26,12 +26,10 @@ _Version = Annotated[int, typer.Option("--version", help="Which version; 0: the 
 
 
 def _bytes_of(path: Path) -> bytes:
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    from outreach.cli.files import bytes_of
+    from outreach.engine.source import MAX_BYTES
+
+    return sys.stdin.buffer.read(MAX_BYTES + 1) if str(path) == "-" else bytes_of(path, MAX_BYTES)
 
 
 @sequence.command()
@@ -94,29 +92,15 @@ def list_all(ctx: typer.Context, as_json: AsJson = False) -> None:
     )
 
 
-def require_sequence(tx: Any, name: str) -> Mapping[str, Any]:
-    """The sequence; a name that is not there brings up the nearest one."""
-    from outreach.engine.suggest import did_you_mean
-    from outreach.errors import NotFound
-    from outreach.models import sequences
-
-    try:
-        return sequences.find(tx, name)
-    except NotFound:
-        names = [row["name"] for row in sequences.listed(tx)]
-        hint = did_you_mean(name, names) if names else "outreach sequence publish FILE makes one"
-        raise NotFound(f"no sequence {name!r}", hint=hint) from None
-
-
 @sequence.command()
 def show(ctx: typer.Context, name: _Name, version: _Version = 0, as_json: AsJson = False) -> None:
     """Its versions, its leads, and the author's file of one version."""
-    from outreach.models import reports
+    from outreach.models import reports, sequences
 
     with opened(ctx) as app:
 
         def work(tx: Any) -> dict[str, Any]:
-            found = require_sequence(tx, name)
+            found = sequences.find(tx, name)
             source = reports.version_source(tx, found["id"], version or None)
             return {**found, "versions": reports.versions(tx, found["id"]), "leads": reports.lead_states(tx, found["id"]),
                     "shown_version": source["version"], "source": source["source"]}  # fmt: skip
@@ -144,15 +128,18 @@ def graph(
     from outreach.engine.mermaid import graph_to_mermaid
 
     compiled, counts = (
-        (_graph_of_file(Path(name)), None)
-        if Path(name).is_file()
-        else _graph_of_name(ctx, name, version or None)
+        (_graph_of_file(Path(name)), None) if _is_path(name) else _graph_of_name(ctx, name, version or None)
     )
     text = graph_to_mermaid(compiled, counts)
     if as_json:
         output.document({"mermaid": text, "leads": counts})
     else:
         say(text.rstrip())
+
+
+def _is_path(name: str) -> bool:
+    """No sequence's name has a dot or a slash in it: with one, a file is meant, whether it is there or not."""
+    return Path(name).is_file() or "." in name or "/" in name
 
 
 def _graph_of_file(path: Path) -> Any:
@@ -172,7 +159,7 @@ def _graph_of_name(ctx: typer.Context, name: str, number: int | None) -> tuple[A
     with opened(ctx) as app:
 
         def work(tx: Any) -> tuple[Any, dict[str, int]]:
-            version = reports.version_source(tx, require_sequence(tx, name)["id"], number)
+            version = reports.version_source(tx, sequences.find(tx, name)["id"], number)
             return sequences.graph_of(tx, version["id"]), reports.leads_at(tx, version["id"])
 
         return app.context.db.run(work)
@@ -190,7 +177,6 @@ def _set_state(ctx: typer.Context, name: str, state: str, reason: str | None, as
     from outreach.runtime.control import set_sequence
 
     with opened(ctx) as app:
-        app.context.db.run(lambda tx: require_sequence(tx, name))
         set_sequence(app.context, name, state, reason, operator())
     output.done({"sequence": name, "state": state, "reason": reason}, f"{name} is {state}", as_json)
 
@@ -199,7 +185,7 @@ def _set_state(ctx: typer.Context, name: str, state: str, reason: str | None, as
 def pause(
     ctx: typer.Context,
     name: _Name,
-    reason: Annotated[str, typer.Option(help="Why.")],
+    reason: Reason,
     as_json: AsJson = False,
 ) -> None:
     """Its leads stay where they are until it is resumed."""
@@ -214,7 +200,7 @@ def resume(ctx: typer.Context, name: _Name, as_json: AsJson = False) -> None:
 
 @sequence.command()
 def archive(
-    ctx: typer.Context, name: _Name, reason: Annotated[str, typer.Option(help="Why.")] = "archived", as_json: AsJson = False
+    ctx: typer.Context, name: _Name, reason: Reason = "archived", as_json: AsJson = False
 ) -> None:  # fmt: skip
     """Nobody is enrolled any more; its leads stay where they are."""
     _set_state(ctx, name, "archived", reason, as_json)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from outreach.errors import ConfigurationError, OutreachError
+from outreach.errors import ConfigurationError
 from outreach.settings import Settings, inherited_environment
 
 if TYPE_CHECKING:
@@ -87,8 +87,6 @@ def on_its_clock(settings: Settings) -> Settings:
     """The settings on the database's own clock, where the environment names none: a demo's, for example."""
     from outreach.models import instance, migrate
 
-    if any(inherited_environment().get(name) for name in _CLOCK):
-        return settings
     with connected(settings) as db:
         migrate.require_schema(db)
         try:
@@ -97,23 +95,24 @@ def on_its_clock(settings: Settings) -> Settings:
             raise ConfigurationError(
                 "the database has no instance yet", hint="run: outreach migrate"
             ) from None
+    if any(inherited_environment().get(name) for name in _CLOCK):
+        return settings
     return replace(settings, clock_origin=row.clock_origin, clock_factor=row.clock_factor)
 
 
 @contextmanager
 def connected(settings: Settings) -> Iterator["Database"]:
     """One connection that answers. Raises OutreachError, saying why it does not."""
-    from outreach.models.base import UNREACHABLE, Database
+    from outreach.models.base import Database
+    from outreach.models.outage import explain_outage
 
     assert settings.database_url is not None
     db = Database(settings.database_url, pool_size=1)
     try:
         db.read("SELECT 1 AS one")
         yield db
-    except UNREACHABLE as error:
-        # The driver's first line names host and user, never the password; what is below may quote a row.
-        said = str(error).partition("\n")[0]
-        raise OutreachError(f"the database does not answer: {said}", hint="check DATABASE_URL") from error
+    except Exception as error:
+        raise (explain_outage(error) or error) from error
     finally:
         db.close()
 

@@ -6,7 +6,7 @@ import typer
 
 from outreach.cli import output
 from outreach.cli.leads import with_alias
-from outreach.cli.output import AsJson
+from outreach.cli.output import AsJson, AskedReason, Limit
 from outreach.cli.session import opened, operator
 from outreach.errors import NotFound, RefusedByGate
 
@@ -36,7 +36,7 @@ def _person_or_digest(app: "App", who: str) -> tuple[int | None, str | None]:
 
 @suppression.command()
 def add(
-    ctx: typer.Context, who: _Who, reason: Annotated[str, typer.Option(help="Who asked for it, when and how.")], as_json: AsJson = False
+    ctx: typer.Context, who: _Who, reason: AskedReason, as_json: AsJson = False
 ) -> None:  # fmt: skip
     """Never contact them again: binding for every new send when it returns; their leads end."""
     from outreach.audience.aliases import alias
@@ -81,9 +81,7 @@ def check(ctx: typer.Context, who: _Who, as_json: AsJson = False) -> None:
 
 
 @suppression.command("list")
-def list_all(
-    ctx: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 50, as_json: AsJson = False
-) -> None:
+def list_all(ctx: typer.Context, limit: Limit = 50, as_json: AsJson = False) -> None:
     """The newest first; people by alias, identifiers by digest."""
     from outreach.models import reports
 
@@ -95,7 +93,7 @@ def list_all(
 
 @suppression.command()
 def lift(
-    ctx: typer.Context, who: _Who, reason: Annotated[str, typer.Option(help="Who asked for it, when and how.")], as_json: AsJson = False
+    ctx: typer.Context, who: _Who, reason: AskedReason, as_json: AsJson = False
 ) -> None:  # fmt: skip
     """Take them off the list, because they asked for it. Nothing that ended begins again by itself."""
     with opened(ctx) as app:

@@ -7,7 +7,7 @@ import typer
 
 from outreach.cli import output
 from outreach.cli.leads import with_alias
-from outreach.cli.output import AsJson, say
+from outreach.cli.output import AsJson, Limit, say
 from outreach.cli.session import opened, operator
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _OPEN = ("open", "claimed", "asked")
 def list_all(
     ctx: typer.Context,
     closed: Annotated[bool, typer.Option("--closed", help="Those that are over, instead.")] = False,
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """The oldest first."""

@@ -9,7 +9,7 @@ import typer
 
 from outreach.cli import output
 from outreach.cli.leads import event_line, with_alias
-from outreach.cli.output import AsJson, say
+from outreach.cli.output import AsJson, Limit, say
 from outreach.cli.session import opened
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def events(
     lead: Annotated[int, typer.Option(help="Only of this lead.")] = 0,
     person: Annotated[str, typer.Option(help="Only of this human: WHO.")] = "",
     kind: Annotated[str, typer.Option(help="Only of this kind, as in ActionSent.")] = "",
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+    limit: Limit = 50,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until Ctrl-C; with --json one object a line.")
     ] = False,
@@ -35,11 +35,14 @@ def events(
     from outreach.cli.who import find_person
     from outreach.engine.events import EventKind
     from outreach.models import events as log
+    from outreach.models import reports
 
     output.require_word("kind", kind, [k.value for k in EventKind])
     with opened(ctx) as app:
         db = app.context.db
         person_id = find_person(db, person) if person else None
+        if lead:
+            db.run(lambda tx: reports.lead(tx, lead))
         only: dict[str, Any] = {"lead_id": lead or None, "person_id": person_id, "kind": kind or None}
         rows = db.run(lambda tx: log.latest(tx, limit=limit, **only))
         if not follow:
@@ -79,9 +82,7 @@ def _one_line(row: "Row") -> str:
     return json.dumps(output.plain(with_alias(row)), ensure_ascii=False)
 
 
-def replies(
-    ctx: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 20, as_json: AsJson = False
-) -> None:
+def replies(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
     """What people wrote, newest first, and how it was understood."""
     from outreach.models import reports
 
@@ -97,13 +98,12 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """The funnel per node and variant: what was planned, sent, answered. Reads where the channel tells."""
-    from outreach.cli.sequences import require_sequence
-    from outreach.models import reports
+    from outreach.models import reports, sequences
 
     with opened(ctx) as app:
 
         def work(tx: Any) -> tuple[list["Row"], list["Row"]]:
-            found = require_sequence(tx, sequence)
+            found = sequences.find(tx, sequence)
             return reports.funnel(tx, found["id"]), reports.lead_states(tx, found["id"])
 
         funnel, states = app.context.db.run(work)

@@ -22,7 +22,7 @@ def decode_source(data: bytes) -> str | list[Problem]:
     """The text of a sequence file. A UTF-8 byte order mark is dropped; anything that is not UTF-8 text is a problem."""
     report = Report()
     if len(data) > MAX_BYTES:
-        _too_large(report, len(data))
+        _too_large(report)
     elif _is_wide(data):
         report.add("S003", _START, "", "The file is UTF-16 or UTF-32.", _SAVE_AS)
     elif b"\0" in data:
@@ -39,9 +39,8 @@ def decode_source(data: bytes) -> str | list[Problem]:
 def compose_source(text: str, report: Report) -> MappingNode | None:
     """The root mapping with the place of every node; None when there is none, and then the report says why."""
     text = text.removeprefix("\ufeff")
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        _too_large(report, size)
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        _too_large(report)
         return None
     root = _compose(text, report)
     if root is None and not report.has_errors:
@@ -64,9 +63,9 @@ def _from_yaml(mark: Any) -> Mark:
 class _Refused(yaml.YAMLError):
     """Valid YAML that a sequence has no use for."""
 
-    def __init__(self, code: str, what: str, mark: Any) -> None:
+    def __init__(self, code: str, what: str, mark: Any, hint: str) -> None:
         super().__init__(what)
-        self.code, self.what, self.mark = code, what, mark
+        self.code, self.what, self.mark, self.hint = code, what, mark, hint
 
 
 class _BoundedLoader(yaml.SafeLoader):
@@ -80,12 +79,27 @@ class _BoundedLoader(yaml.SafeLoader):
         self.aliases += isinstance(event, AliasEvent)
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _Refused("S006", f"This is nested more than {MAX_DEPTH} deep.", event.start_mark)
+            raise _Refused(
+                "S006",
+                f"This is nested more than {MAX_DEPTH} deep.",
+                event.start_mark,
+                "No key of a sequence stands that deep: is a bracket too many here?",
+            )
         if self.aliases > MAX_ALIASES:
-            raise _Refused("S006", f"The file has more than {MAX_ALIASES} aliases.", event.start_mark)
+            raise _Refused(
+                "S006",
+                f"The file has more than {MAX_ALIASES} aliases.",
+                event.start_mark,
+                "Write out what the aliases (*name) stand for.",
+            )
         tag = getattr(event, "tag", None)
         if tag is not None:
-            raise _Refused("S008", f"The tag {tag} has no meaning here.", event.start_mark)
+            raise _Refused(
+                "S008",
+                f"The tag {tag} has no meaning here.",
+                event.start_mark,
+                "Take it out: plain texts, numbers, lists and keys are all there is.",
+            )
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -95,7 +109,7 @@ def _compose(text: str, report: Report) -> Node | None:
     try:
         return yaml.compose(text, Loader=_BoundedLoader)
     except _Refused as error:
-        report.add(error.code, _from_yaml(error.mark), "", error.what)
+        report.add(error.code, _from_yaml(error.mark), "", error.what, error.hint)
     except ReaderError as error:
         mark = _mark_at(text[: error.position], error.position)
         report.add("S002", mark, "", f"A control character stands here (U+{ord(text[error.position]):04X}).")
@@ -123,8 +137,9 @@ def _is_wide(data: bytes) -> bool:
     return data.startswith(_WIDE_MARKS) or zeros in ([0, 2], [1, 3])
 
 
-def _too_large(report: Report, size: int) -> None:
-    report.add("S004", _START, "", f"The file has {size:,} bytes; the limit is {MAX_BYTES:,}.")
+def _too_large(report: Report) -> None:
+    what = f"The file is larger than {MAX_BYTES:,} bytes."
+    report.add("S004", _START, "", what, "A sequence is a page or two of YAML: is this the right file?")
 
 
 def _mark_at(before: str, offset: int) -> Mark:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx, to_json
 
@@ -24,11 +25,9 @@ def find(tx: Tx, name: str) -> Row:
     """The account of that name. Raises NotFound naming those there are."""
     row = tx.row(f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.name = %s", (name,))
     if row is None:
-        names = [r["name"] for r in tx.rows("SELECT name FROM account ORDER BY name LIMIT 20")]
-        raise NotFound(
-            f"no account {name!r}",
-            hint=f"there are: {', '.join(names) or 'none; outreach account add makes one'}",
-        )
+        names = [r["name"] for r in tx.rows("SELECT name FROM account ORDER BY name")]
+        hint = did_you_mean(name, names) if names else "outreach account add makes one"
+        raise NotFound(f"no account {name!r}", hint=hint)
     return row
 
 
@@ -186,7 +185,7 @@ def pool_accounts(tx: Tx, name: str) -> list[Row]:
         (name,),
     )
     if not rows:
-        raise NotFound(
-            f"no sender pool {name!r}", hint="outreach account pool NAME --account A --account B makes one"
-        )
+        names = [r["name"] for r in tx.rows("SELECT name FROM sender_pool ORDER BY name")]
+        makes = "outreach account pool NAME --account A --account B makes one"
+        raise NotFound(f"no sender pool {name!r}", hint=did_you_mean(name, names) if names else makes)
     return rows

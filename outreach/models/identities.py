@@ -247,6 +247,27 @@ def persons_named(tx: Tx, part: str, limit: int) -> list[Row]:
     )
 
 
+def next_to(tx: Tx, kind: str, value: str, few: int) -> list[Row]:
+    """The identities that stand around `value` in the order of the index: person_id, value. For one who has misspelt it."""
+    return tx.rows(
+        """(SELECT person_id, value FROM identity WHERE kind = %(kind)s AND value < %(value)s ORDER BY value DESC LIMIT %(few)s)
+           UNION ALL
+           (SELECT person_id, value FROM identity WHERE kind = %(kind)s AND value > %(value)s ORDER BY value LIMIT %(few)s)""",
+        {"kind": kind, "value": value, "few": few},
+    )
+
+
+def next_to_name(tx: Tx, name: str, few: int) -> list[Row]:
+    """The same by name: person_id, and the name in lower case."""
+    live = "FROM person WHERE name IS NOT NULL AND merged_into IS NULL AND lower(name)"
+    return tx.rows(
+        f"""(SELECT id AS person_id, lower(name) AS value {live} < %(name)s ORDER BY lower(name) DESC LIMIT %(few)s)
+            UNION ALL
+            (SELECT id AS person_id, lower(name) AS value {live} > %(name)s ORDER BY lower(name) LIMIT %(few)s)""",
+        {"name": name.lower(), "few": few},
+    )
+
+
 def identities_of(tx: Tx, person_ids: Sequence[int]) -> list[Row]:
     """The identities of the persons: id, kind, value, shown, status, person_id, created_at."""
     return tx.rows(

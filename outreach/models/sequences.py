@@ -7,6 +7,7 @@ from typing import cast
 
 from outreach.engine.codec import graph_from_json, graph_to_json
 from outreach.engine.graph import Graph
+from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx, to_json
 
@@ -68,13 +69,9 @@ def find(tx: Tx, name: str) -> Row:
         (name,),
     )
     if row is None:
-        names = [
-            r["name"] for r in tx.rows("SELECT name FROM sequence WHERE NOT built_in ORDER BY name LIMIT 20")
-        ]
-        raise NotFound(
-            f"no sequence {name!r}",
-            hint=f"there are: {', '.join(names) or 'none; outreach sequence publish FILE makes one'}",
-        )
+        names = [r["name"] for r in tx.rows("SELECT name FROM sequence WHERE NOT built_in ORDER BY name")]
+        hint = did_you_mean(name, names) if names else "outreach sequence publish FILE makes one"
+        raise NotFound(f"no sequence {name!r}", hint=hint)
     return row
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph
+from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound, UsageError
 from outreach.ids import bucket, new_key
 from outreach.models import accounts, enrolling, events, sequences
@@ -180,7 +181,13 @@ def find_senders(
     """
     by_channel: dict[str, list[int]] = {}
     for name in account_names:
-        account = accounts.find(tx, name.rpartition("=")[2])
+        channel, _, plain = name.rpartition("=")
+        account = accounts.find(tx, plain)
+        if channel and channel != account["channel"]:
+            raise UsageError(
+                f"--account {name}: account {plain} is of {account['channel']}",
+                hint=f"write --account {account['channel']}={plain}, or --account {plain}",
+            )
         by_channel.setdefault(account["channel"], []).append(account["id"])
     for pool in pools:
         for account in accounts.pool_accounts(tx, pool.rpartition("=")[2]):
@@ -205,7 +212,5 @@ def _require_segments(tx: Tx, names: Sequence[str]) -> None:
     known = enrolling.segment_names(tx)
     for name in names:
         if name not in known:
-            raise NotFound(
-                f"no segment {name!r}",
-                hint=f"there are: {', '.join(known[:20]) or 'none; outreach segment create makes one'}",
-            )
+            hint = did_you_mean(name, known) if known else "outreach segment create makes one"
+            raise NotFound(f"no segment {name!r}", hint=hint)

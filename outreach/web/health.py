@@ -5,6 +5,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from outreach.app import App
 from outreach.models import health
+from outreach.models.outage import AWAY
 
 #: Business durations are what the database stores; two missed minutes of real time are too many.
 _TICK_LATE_SECONDS = 120.0
@@ -19,7 +20,10 @@ def ready(request: Request) -> Response:
     """Postgres answers and the sweep has run lately; 503 with the reason otherwise."""
     app: App = request.app.state.outreach
     now = app.context.clock.now()
-    row = app.context.db.run(lambda tx: health.vitals(tx, now))
+    try:
+        row = app.context.db.run(lambda tx: health.vitals(tx, now))
+    except AWAY:
+        return JSONResponse({"ready": False, "why": "the database does not answer"}, status_code=503)
     late = app.context.machine(_TICK_LATE_SECONDS)
     if row["last_tick_at"] is None or now - row["last_tick_at"] > late:
         return JSONResponse(

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+from collections.abc import Mapping
 from html import escape
 
 from starlette.concurrency import run_in_threadpool
@@ -40,29 +41,32 @@ def _person(request: Request) -> tuple[App, int | None]:
     return app, read_token(app.settings.link_secret, request.path_params["token"])
 
 
-def _html(title: str, text: str, form: str = "", status: int = 200) -> Response:
+def html(
+    title: str, text: str, form: str = "", status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A page; title and text are plain words and are escaped."""
     page = _PAGE.format(title=escape(title), text=escape(text), form=form)
-    headers = {
+    always = {
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
         "Referrer-Policy": "no-referrer",
     }
-    return HTMLResponse(page, status_code=status, headers=headers)
+    return HTMLResponse(page, status_code=status, headers={**always, **(headers or {})})
 
 
 def page(request: Request) -> Response:
     """Ask."""
     _, person_id = _person(request)
     if person_id is None:
-        return _html("This link is not complete", "Please copy the whole link from the message.", status=404)
-    return _html("Stop all messages?", "One click, and we do not contact you again, on any channel.", _FORM)
+        return html("This link is not complete", "Please copy the whole link from the message.", status=404)
+    return html("Stop all messages?", "One click, and we do not contact you again, on any channel.", _FORM)
 
 
 async def act(request: Request) -> Response:
     """Do it: binding for every new send when this answers."""
     app, person_id = _person(request)
     if person_id is None:
-        return _html("This link is not complete", "Please copy the whole link from the message.", status=404)
+        return html("This link is not complete", "Please copy the whole link from the message.", status=404)
     await run_in_threadpool(
         opt_out, app.context, person_id, reason="they used the opt-out page", source="opt_out_page", evidence={}, actor="opt-out page"
     )  # fmt: skip
-    return _html("Done", "We will not contact you again.")
+    return html("Done", "We will not contact you again.")

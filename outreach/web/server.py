@@ -4,7 +4,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from outreach.app import App
-from outreach.web import health, optout, webhooks
+from outreach.models.outage import AWAY
+from outreach.web import health, optout, outage, webhooks
 
 
 def create_app(app: App) -> Starlette:
@@ -18,7 +19,8 @@ def create_app(app: App) -> Starlette:
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", health.metrics, methods=["GET"]),
-        ]
+        ],
+        exception_handlers=dict.fromkeys(AWAY, outage.answer),
     )
     web.state.outreach = app
     return web
