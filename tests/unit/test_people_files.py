@@ -81,7 +81,7 @@ def test_standard_input_is_read_like_a_file() -> None:
         (b"", "is empty"),
         (b" \n\n", "nothing but blanks"),
         (b"\x89PNG\r\n\0\0\0", "is binary"),
-        ("name,twitter\n".encode("utf-16-le"), "is binary"),
+        ("name,twitter\n".encode("utf-16-le"), "without a byte order mark"),
         (b"name,twitter\n\x81\xff,@ada\n", "neither UTF-8 nor Windows-1252"),
         (b'[{"twitter": "@ada"}]', "one JSON array"),
         (b'name,twitter\n"Ada,@ada\n', "line 2"),
@@ -189,7 +189,7 @@ def test_a_row_says_who_and_the_rest_are_attributes() -> None:
     [
         "{{7*7}}",
         "<script>alert(1)</script>",
-        '=HYPERLINK("http://example.test","x")',
+        "=1+1",
         "'; DROP TABLE person; --",
         "Null",
         "  two  blanks ",
@@ -200,6 +200,14 @@ def test_a_hostile_name_is_data_and_kept_verbatim(name: str) -> None:
     assert row is not None
     assert row.name == name
     assert row.attributes["note"] == name
+
+
+def test_a_spreadsheets_link_is_what_it_shows() -> None:
+    row, _ = understood(
+        name='=HYPERLINK("http://example.test","Ada")', twitter='=HYPERLINK("https://x.com/ada","@ada")'
+    )
+    assert row is not None
+    assert (row.name, [i.value for i in row.identifiers]) == ("Ada", ["ada"])
 
 
 def test_namibia_is_a_country_and_no_placeholder() -> None:
