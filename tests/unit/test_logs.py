@@ -50,7 +50,9 @@ def test_a_database_that_is_away_is_one_line_without_a_traceback(stage: Stage) -
         error = raised(psycopg2.OperationalError("connection refused\n\tmore"))
         stage.say(WORKER, 100.0 + second, "Failed to process message %s.", "m", error=error)
     (line,) = stage.lines
-    assert line.startswith("error database_away: the database does not answer: connection refused; the rows wait")
+    assert line.startswith(
+        "error database_away: the database does not answer: connection refused; the rows wait"
+    )
     stage.say(WORKER, 131.0, "again", error=raised(psycopg2.OperationalError("still away")))
     assert len(stage.lines) == 2
 
@@ -58,7 +60,10 @@ def test_a_database_that_is_away_is_one_line_without_a_traceback(stage: Stage) -
 def test_a_redis_that_is_away_is_one_line_for_all_queues(stage: Stage) -> None:
     for queue in ("twitter", "engine", "soon.DQ"):
         stage.say(
-            f"dramatiq.worker.ConsumerThread({queue})", 5.0, "Consumer encountered a connection error: %s", "refused"
+            f"dramatiq.worker.ConsumerThread({queue})",
+            5.0,
+            "Consumer encountered a connection error: %s",
+            "refused",
         )
     assert stage.lines == ["error redis_away: Redis does not answer: refused; it is asked again"]
 
