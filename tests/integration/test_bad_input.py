@@ -373,7 +373,9 @@ def _opt_out_page(database_url: str, servers: Servers, person: int) -> str:
     try:
         with TestClient(create_app(app)) as web:
             url = f"/opt-out/{make_token('links', person)}"
-            return web.get(url).text + web.post(url).text + web.get("/opt-out/<script>alert(1)</script>").text
+            return str(
+                web.get(url).text + web.post(url).text + web.get("/opt-out/<script>alert(1)</script>").text
+            )
     finally:
         app.close()
 
