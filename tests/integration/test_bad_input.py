@@ -2,7 +2,7 @@
 
 import codecs
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -462,11 +462,12 @@ def test_a_schema_of_a_release_that_serves_this_code_no_more_says_which_to_deplo
 
 
 @pytest.fixture
-def line(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Line:
+def line(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """DATABASE_URL by way of a line that can be cut."""
     found = Line(database_url)
     monkeypatch.setenv("DATABASE_URL", found.url)
-    return found
+    yield found
+    found.cut()
 
 
 def after(work: Callable[..., Any], then: Callable[[], None]) -> Callable[..., Any]:
