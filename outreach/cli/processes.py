@@ -104,11 +104,13 @@ def run_process(words: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="outreach", add_help=False, allow_abbrev=False)
     processes = parser.add_subparsers(dest="process", required=True)
-    one = processes.add_parser("worker", add_help=False)
+    one = processes.add_parser("worker", add_help=False, allow_abbrev=False)
     one.add_argument("--queues", default="")
     one.add_argument("--threads", type=_up_to(MOST_THREADS), default=0)
     processes.add_parser("scheduler", add_help=False)
-    processes.add_parser("web", add_help=False).add_argument("--port", type=_up_to(65_535), default=0)
+    processes.add_parser("web", add_help=False, allow_abbrev=False).add_argument(
+        "--port", type=_up_to(65_535), default=0
+    )
     return parser
 
 
