@@ -174,6 +174,8 @@ def test_a_child_that_is_restarted_comes_back_whatever_it_ended_with_and_it_is_n
     assert within(5, lambda: lines.count("web | ready") == 4)
     assert supervisor.exit_codes() == {"web": (0 if number is signal.SIGTERM else -9,) * 3}
     assert not [line for line in lines if "starting again" in line]
+    supervisor.kill("web", number)
+    assert supervisor.wait(5) == "web", "it is not started again for ever"
 
 
 def test_a_restart_takes_what_the_child_had_started_along(supervisor: Supervisor, lines: list[str]) -> None:
