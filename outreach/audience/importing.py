@@ -137,7 +137,10 @@ def _columns_of(table: Table, records: Sequence[Record | BadLine]) -> list[str]:
         column for record in records if isinstance(record, Record) for column in record.cells
     )
     if not found and isinstance(first := records[0], BadLine):
-        raise UsageError(f"{table.name} holds no record; line {first.line} is {first.reason}")
+        raise UsageError(
+            f"{table.name} holds no record; line {first.line} is {first.reason}",
+            hint='each line is one object, as in {"name": "Ada", "twitter": "@ada"}',
+        )
     return list(found)
 
 

@@ -25,9 +25,9 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     from outreach.cli.worker import run_worker
 
     set_up_logs(settings)
-    require_redis(settings.redis_url)
     if settings.failpoint:
         failpoints.arm(settings.failpoint)
+    require_redis(settings.redis_url)
     count = threads or settings.worker_threads
     # A thread holds one connection at a time, and the app's own look at the live switch may need one more.
     app = apps.build(replace(settings, pool_size=count + 2), keep_connections=True)

@@ -102,19 +102,27 @@ def lift(
     output.done({"person_id": person_id, "lifted": lifted}, f"{lifted} entries lifted", as_json)
 
 
+def _require_some(lifted: int) -> int:
+    """Whoever lifts nothing has probably named somebody else: said, and nothing is written."""
+    if not lifted:
+        raise NotFound("they are not on the do-not-contact list", hint="outreach dnd list shows who is")
+    return lifted
+
+
 def _lift(app: "App", tx: Any, person_id: int | None, digest: str | None, reason: str) -> int:
     from outreach.compliance import register
     from outreach.models import identities, persons
 
     if person_id is None:
         assert digest is not None
-        return register.lift_identifier(
+        found = register.lift_identifier(
             tx, digest, reason=reason, now=app.context.clock.at(tx.database_now())
         )
+        return _require_some(found)
     person = persons.lock_present(tx, person_id)
     assert person is not None
     now = app.context.clock.at(person.database_now)
-    lifted = register.lift(tx, person.id, reason=reason, now=now)
+    lifted = _require_some(register.lift(tx, person.id, reason=reason, now=now))
     note = (person.id, "suppression_lifted", None, {"reason": reason, "entries": lifted})
     identities.insert_person_events(tx, [note], operator(), now)
     return lifted

@@ -11,11 +11,10 @@ from outreach.models.base import UNREACHABLE
 AWAY = (*UNREACHABLE, MaxConnectionsExceeded)
 #: Ours to mend, not the server's: what the URL says is refused by a server that is there, or cannot be read.
 _NOT_LET_IN = (
-    "authentication failed",
+    "password authentication failed",
     "no password supplied",
     "no pg_hba.conf entry",
-    'role "',
-    'database "',
+    "does not exist",
 )
 _NOT_READ = (
     "invalid dsn",
@@ -44,7 +43,7 @@ def explain_outage(error: BaseException) -> OutreachError | None:
         return None
     if getattr(error, "pgcode", None) in _BUSY:
         return OutreachError(f"the database is busy: {said}", hint="nothing was written; run it again")
-    if "FATAL" in said and any(words in said for words in _NOT_LET_IN):
+    if getattr(error, "pgcode", None) is None and any(words in said for words in _NOT_LET_IN):
         return ConfigurationError(
             f"the database does not let us in: {said}", hint="check user, password and name in DATABASE_URL"
         )

@@ -45,8 +45,8 @@ from outreach.embedded.supervisor import interrupted_by_signals
 from outreach.settings import Settings
 try:
     with interrupted_by_signals(), start_servers(Settings(data_dir=Path(sys.argv[1]))) as servers:
-        said = {name: getattr(servers, name) for name in ("database_url", "redis_url", "notes")}
-        print(json.dumps(said), flush=True)
+        words = {"database_url": servers.database_url, "redis_url": servers.redis_url, "notes": servers.notes}
+        print(json.dumps(words), flush=True)
         threading.Event().wait()
 except KeyboardInterrupt:
     sys.exit(0)

@@ -81,7 +81,14 @@ def test_standard_input_is_read_like_a_file() -> None:
         (b"", "is empty"),
         (b" \n\n", "nothing but blanks"),
         (b"\x89PNG\r\n\0\0\0", "is binary"),
-        ("name,twitter\n".encode("utf-16-le"), "is binary"),
+        ("name,twitter\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        ("name,twitter\n".encode("utf-16-be"), "UTF-16 without a byte order mark"),
+        ("name,twitter\n".encode("utf-32"), "is UTF-32"),
+        (b"PK\x03\x04\x14\0", "is a workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a workbook"),
+        (b"%PDF-1.7\n", "is a PDF"),
+        (b"name,twitter\n", "a header and no row"),
+        (b"sep=;\nname;twitter\n\n", "a header and no row"),
         (b"name,twitter\n\x81\xff,@ada\n", "neither UTF-8 nor Windows-1252"),
         (b'[{"twitter": "@ada"}]', "one JSON array"),
         (b'name,twitter\n"Ada,@ada\n', "line 2"),
@@ -92,6 +99,7 @@ def test_a_file_that_is_no_table_is_refused_in_words(tmp_file: Path, content: by
     with pytest.raises(UsageError) as caught:
         records(written(tmp_file, content))
     assert words in caught.value.message
+    assert caught.value.hint, "what to do stands beside what is wrong"
 
 
 def test_a_missing_file_and_a_folder_are_refused_in_words(tmp_path: Path) -> None:
@@ -189,7 +197,7 @@ def test_a_row_says_who_and_the_rest_are_attributes() -> None:
     [
         "{{7*7}}",
         "<script>alert(1)</script>",
-        '=HYPERLINK("http://example.test","x")',
+        '=CMD("calc")',
         "'; DROP TABLE person; --",
         "Null",
         "  two  blanks ",
@@ -265,3 +273,83 @@ def test_a_record_with_a_key_of_its_own_keeps_it() -> None:
     row, _ = understood(key="crm-7", twitter="@ada")
     assert row is not None
     assert row.key == "crm-7"
+
+
+# --- spreadsheets --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "handle"),
+    [
+        ('=HYPERLINK("https://x.com/bob","@bob")', "bob"),
+        ('=HYPERLINK("https://x.com/bob";"@bob")', "bob"),
+        ('=hyperlink( "https://x.com/bob" , "see Bob" )', "bob"),
+        ('=HYPERLINK("https://x.com/bob")', "bob"),
+        ('="@bob"', "bob"),
+    ],
+)
+def test_a_spreadsheets_link_is_read_as_what_it_shows(cell: str, handle: str) -> None:
+    row, rejects = understood(twitter=cell)
+    assert row is not None
+    assert ([i.value for i in row.identifiers], rejects) == ([handle], [])
+
+
+def test_a_link_in_any_other_column_is_its_text() -> None:
+    row, _ = understood(
+        twitter="@ada", name='=HYPERLINK("https://x.com/a";"Ada ""the"" A")', note='=HYPERLINK("u","n")'
+    )
+    assert row is not None
+    assert (row.name, dict(row.attributes)) == ('Ada "the" A', {"note": "n"})
+
+
+def test_a_mail_link_is_a_mailbox() -> None:
+    row, _ = understood(email='=HYPERLINK("mailto:ada@example.test","write to her")')
+    assert row is not None
+    assert [i.value for i in row.identifiers] == ["ada@example.test"]
+
+
+def test_a_link_whose_text_names_somebody_else_names_nobody() -> None:
+    row, rejects = understood(email="ada@example.test", twitter='=HYPERLINK("https://x.com/eve","@bob")')
+    assert row is not None
+    assert [i.value for i in row.identifiers] == ["ada@example.test"]
+    assert "text names one" in rejects[0].reason
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "=A2", '=CMD("calc")'])
+def test_any_other_formula_identifies_nobody_and_is_called_one(cell: str) -> None:
+    row, rejects = understood(email="ada@example.test", twitter=cell)
+    assert row is not None
+    assert [i.value for i in row.identifiers] == ["ada@example.test"]
+    assert rejects[0].reason == "a spreadsheet formula"
+
+
+def test_excels_own_first_line_names_the_delimiter_and_counts_as_a_line(tmp_file: Path) -> None:
+    text = 'sep=;\r\nname;twitter\r\n"Ada; B";@ada\r\nC;@c;x\r\n'
+    first, second = records(written(tmp_file, text.encode("cp1252")))
+    assert first == Record(line=3, cells={"name": "Ada; B", "twitter": "@ada"})
+    assert isinstance(second, BadLine) and second.line == 4
+
+
+def test_a_file_that_breaks_off_in_its_middle_gives_no_row_at_all(tmp_file: Path) -> None:
+    path = written(tmp_file, "name,twitter\n" + "A,@a\n" * 1000 + '"B,@b\n')
+    with pytest.raises(UsageError, match="line 1002"), open_table(str(path)):
+        pytest.fail("the table opened")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (("Vorname", "Twittter"), "did you mean --map Twittter=twitter?"),
+        (("e-mial", "First Name"), "did you mean --map e-mial=email?"),
+        (("Eth Adress",), "did you mean --map 'Eth Adress'=evm_address?"),
+        (("a", "b"), "is the header missing?"),
+    ],
+)
+def test_other_columns_bring_up_what_they_may_mean_and_what_is_known(
+    columns: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        Columns({}).require(columns)
+    assert ", ".join(columns) in caught.value.message
+    assert words in (caught.value.hint or "")
+    assert "linkedin" in (caught.value.hint or "")

@@ -1,0 +1,88 @@
+"""An outage in a process's log: one line now and then that says what is away, never a traceback."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+
+from outreach.cli.logs import JsonLines, Lines, Outages
+
+CONSUMER = "dramatiq.worker.ConsumerThread(twitter)"
+WORKER = "dramatiq.worker.WorkerThread"
+
+
+class Stage:
+    """A handler as `set_up_logs` makes it, and a clock of its own."""
+
+    def __init__(self) -> None:
+        self.out = io.StringIO()
+        self.handler = logging.StreamHandler(self.out)
+        self.handler.setFormatter(Lines())
+        self.handler.addFilter(Outages())
+
+    def say(self, name: str, at: float, text: str, *args: object, error: Exception | None = None) -> None:
+        exc_info = (type(error), error, error.__traceback__) if error else None
+        record = logging.LogRecord(name, logging.ERROR, __file__, 1, text, args, exc_info)
+        record.created = at
+        self.handler.handle(record)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.getvalue().splitlines()
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    yield Stage()
+
+
+def raised(error: Exception) -> Exception:
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
+def test_a_database_that_is_away_is_one_line_without_a_traceback(stage: Stage) -> None:
+    for second in range(29):
+        error = raised(psycopg2.OperationalError("connection refused\n\tmore"))
+        stage.say(WORKER, 100.0 + second, "Failed to process message %s.", "m", error=error)
+    (line,) = stage.lines
+    assert line.startswith(
+        "error database_away: the database does not answer: connection refused; the rows wait"
+    )
+    stage.say(WORKER, 131.0, "again", error=raised(psycopg2.OperationalError("still away")))
+    assert len(stage.lines) == 2
+
+
+def test_a_redis_that_is_away_is_one_line_for_all_queues(stage: Stage) -> None:
+    for queue in ("twitter", "engine", "soon.DQ"):
+        stage.say(
+            f"dramatiq.worker.ConsumerThread({queue})",
+            5.0,
+            "Consumer encountered a connection error: %s",
+            "refused",
+        )
+    assert stage.lines == ["error redis_away: Redis does not answer: refused; it is asked again"]
+
+
+def test_both_outages_are_said(stage: Stage) -> None:
+    stage.say(CONSUMER, 5.0, "Consumer encountered a connection error: %s", "refused")
+    stage.say(WORKER, 5.0, "Failed", error=raised(psycopg2.OperationalError("gone")))
+    assert [line.split()[1] for line in stage.lines] == ["redis_away:", "database_away:"]
+
+
+def test_an_error_of_ours_keeps_its_traceback_every_time(stage: Stage) -> None:
+    for _ in range(2):
+        stage.say(WORKER, 5.0, "Failed to process message %s.", "m", error=raised(RuntimeError("a bug")))
+    assert stage.out.getvalue().count("RuntimeError: a bug") == 2
+    assert stage.out.getvalue().count("Traceback") == 2
+
+
+def test_an_outage_is_json_where_machines_read(stage: Stage) -> None:
+    stage.handler.setFormatter(JsonLines())
+    stage.say(WORKER, 5.0, "Failed", error=raised(psycopg2.OperationalError("gone")))
+    assert '"action": "database_away"' in stage.lines[0]
+    assert "traceback" not in stage.lines[0]
