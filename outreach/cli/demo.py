@@ -18,7 +18,7 @@ from outreach.cli import demo_world
 from outreach.cli.demo_chaos import PROVIDER, Chaos, plan
 from outreach.cli.demo_human import Human
 from outreach.cli.demo_screen import Screen
-from outreach.embedded.recipe import free_port
+from outreach.embedded.recipe import free_ports
 from outreach.embedded.servers import Servers, start_servers
 from outreach.embedded.supervisor import Command, Supervisor, interrupted_by_signals
 from outreach.embedded.waiting import wait_until
@@ -139,7 +139,8 @@ def _set_up(folder: Path, servers: Servers) -> Stage:
         db, name="demo", simulated_only=True, origin=settings.clock_origin, factor=FACTOR, now=settings.clock_origin
     )  # fmt: skip
     db.close()
-    stage = Stage(folder=folder, settings=settings, simulator_port=free_port(), web_port=free_port())
+    simulator_port, web_port = free_ports(2)
+    stage = Stage(folder=folder, settings=settings, simulator_port=simulator_port, web_port=web_port)
     stage.witness.unlink(missing_ok=True)
     return stage
 

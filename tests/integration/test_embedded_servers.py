@@ -22,6 +22,7 @@ import redis
 from outreach.embedded import binaries, place, sharing
 from outreach.embedded.locking import lock_file, try_lock
 from outreach.embedded.postgres import Postgres
+from outreach.embedded.recipe import free_ports
 from outreach.embedded.servers import Servers, start_servers
 from outreach.embedded.spawning import Command, OsUser, spawn
 from outreach.embedded.valkey import Valkey
@@ -303,6 +304,11 @@ def test_a_second_process_shares_the_servers_and_leaves_them_running(owner: Owne
 def test_only_the_owner_may_break_its_servers(owner: Owner, data_dir: Path) -> None:
     with start_servers(Settings(data_dir=data_dir)) as shared:
         assert (shared.crash_postgres, shared.flush_valkey) == (None, None)
+
+
+def test_ports_that_are_chosen_together_are_all_different() -> None:
+    for _ in range(10):
+        assert len(set(free_ports(400))) == 400
 
 
 def test_two_processes_that_start_at_once_end_up_with_the_same_servers(data_dir: Path) -> None:
