@@ -25,7 +25,7 @@ import redis
 from bench import cost, world
 from outreach import app as apps
 from outreach.cli.running import child_environment
-from outreach.embedded.recipe import free_port
+from outreach.embedded.recipe import free_ports
 from outreach.embedded.servers import Servers, start_servers
 from outreach.embedded.supervisor import Command, Supervisor
 from outreach.embedded.waiting import wait_until
@@ -106,12 +106,13 @@ def _set_up(folder: Path, servers: Servers, leads: int, stack: ExitStack) -> Run
     db.close()
     app = apps.build(replace(settings, instance="bench"))
     stack.callback(app.close)
+    simulator_port, web_port = free_ports(2)
     run = Run(
         app=app,
         folder=folder,
         supervisor=stack.enter_context(Supervisor(say=lambda _line: None)),
-        simulator=f"http://127.0.0.1:{free_port()}",
-        web_port=free_port(),
+        simulator=f"http://127.0.0.1:{simulator_port}",
+        web_port=web_port,
         leads=leads,
     )
     world.make(app.context, folder, run.simulator, leads)

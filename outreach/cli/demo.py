@@ -15,10 +15,10 @@ import httpx
 
 from outreach import app as apps
 from outreach.cli import demo_world
-from outreach.cli.demo_chaos import PROVIDER, Chaos
+from outreach.cli.demo_chaos import PROVIDER, Chaos, plan
 from outreach.cli.demo_human import Human
 from outreach.cli.demo_screen import Screen
-from outreach.embedded.recipe import free_port
+from outreach.embedded.recipe import free_ports
 from outreach.embedded.servers import Servers, start_servers
 from outreach.embedded.supervisor import Command, Supervisor, interrupted_by_signals
 from outreach.embedded.waiting import wait_until
@@ -35,10 +35,10 @@ from outreach.simulator.witness import read_witness
 
 #: One real second is an hour: the demo's three days pass in a minute.
 FACTOR = 3600.0
-#: Real seconds. The run ends when nothing moves for QUIET, or after LONGEST.
-_QUIET, _LONGEST = 2.0, 46.0
-#: With chaos it takes longer, and the doubts of the last blow get so many seconds to be settled.
-_LONGEST_WITH_CHAOS, _DOUBTS = 56.0, 16.0
+#: Real seconds. The run ends when nothing moves for QUIET, or after so many: with chaos it takes longer.
+_QUIET, LONGEST, LONGEST_WITH_CHAOS = 2.0, 46.0, 56.0
+#: Real seconds that what is in doubt at the end gets to be settled: D, S, and a second look.
+_DOUBTS = 16.0
 _WORKERS = 2
 
 
@@ -61,9 +61,14 @@ class Stage:
 
 
 def run_demo(
-    *, seed: int, leads: int, as_json: bool, data_dir: Path, chaos: bool = False, keep: bool = False
-) -> int:
-    """Run it; the exit code: 1 when the witness found anything. `keep`: its servers stay up until Ctrl-C."""
+    *, seed: int, leads: int, as_json: bool, data_dir: Path, seconds: float = 0, chaos: bool = False, keep: bool = False
+) -> int:  # fmt: skip
+    """Run it; the exit code: 1 when the witness found anything.
+
+    `seconds`: how long it may take at most, without setting up and judging; 0: as long as the story needs.
+    `keep`: its servers stay up until Ctrl-C.
+    """
+    longest = seconds or (LONGEST_WITH_CHAOS if chaos else LONGEST)
     began = time.monotonic()
     folder = data_dir / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,12 +81,13 @@ def run_demo(
         for note in servers.notes:
             screen.say(f"  {note}")
         supervisor = stack.enter_context(Supervisor(say=screen.child_says))
-        harm = Chaos(seed, servers=servers, supervisor=supervisor, say=screen.say) if chaos else None
+        blows = plan(seed, longest) if chaos else []
+        harm = Chaos(blows, servers=servers, supervisor=supervisor, say=screen.say) if chaos else None
         stage = _set_up(folder, servers)
         app = apps.build(stage.settings)
         stack.callback(app.close)
         persons = _people(app, stage, supervisor, leads, seed, screen)
-        _play(app, stage, supervisor, screen, harm)
+        _play(app, stage, supervisor, screen, longest, harm)
         supervisor.stop()
         figures = _judge(app, stage, persons, time.monotonic() - began)
         if harm is not None:
@@ -133,7 +139,8 @@ def _set_up(folder: Path, servers: Servers) -> Stage:
         db, name="demo", simulated_only=True, origin=settings.clock_origin, factor=FACTOR, now=settings.clock_origin
     )  # fmt: skip
     db.close()
-    stage = Stage(folder=folder, settings=settings, simulator_port=free_port(), web_port=free_port())
+    simulator_port, web_port = free_ports(2)
+    stage = Stage(folder=folder, settings=settings, simulator_port=simulator_port, web_port=web_port)
     stage.witness.unlink(missing_ok=True)
     return stage
 
@@ -259,12 +266,13 @@ def _wait_for_first_words(app: apps.App, audience: demo_world.Audience, screen: 
 # --- playing --------------------------------------------------------------------------------------------------
 
 
-def _play(app: apps.App, stage: Stage, supervisor: Supervisor, screen: Screen, chaos: Chaos | None) -> None:
+def _play(
+    app: apps.App, stage: Stage, supervisor: Supervisor, screen: Screen, longest: float, chaos: Chaos | None
+) -> None:
     """Watch until nothing moves any more; a simulated human taps follow tasks meanwhile."""
     human = Human(app.context, stage.simulator_url)
     began = quiet_since = time.monotonic()
     provider = _Provider(stage, PROVIDER if chaos else ())
-    longest = _LONGEST if chaos is None else _LONGEST_WITH_CHAOS
     with screen.live(), human:
         while (elapsed := time.monotonic() - began) < longest:
             time.sleep(0.25)  # noqa: TID251  a real pause between two looks

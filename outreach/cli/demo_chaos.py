@@ -12,21 +12,22 @@ from outreach.embedded.supervisor import Supervisor
 from outreach.errors import NotFound, UsageError
 from outreach.ids import bucket
 
-#: Real seconds since people began to be contacted: from the first blow to the last. What comes after is for the doubts
-#: that the last one leaves: a call's deadline, the settle time, and a second look.
-FIRST, LAST = 3.0, 40.0
+#: Real seconds since people began to be contacted: the first blow.
+FIRST = 3.0
 #: Real seconds from one killed worker to the next: at least, at most.
 _BETWEEN_KILLS = (2.0, 5.0)
+#: The others are shares of the run. After the last blow the run goes on in peace for a while.
+LAST = 0.7
 #: When everything in Redis is lost: once surely, and with even chances a second time.
-_FLUSHES = ((10.0, 18.0), (26.0, 36.0))
+_FLUSHES = ((0.18, 0.32), (0.46, 0.64))
 #: When Postgres loses its memory and every connection.
-_RESTART = (14.0, 30.0)
+_RESTART = (0.25, 0.54)
 #: The provider's own bad day: many an answer comes late, so that kills meet calls that were accepted and not yet answered;
 #: and many an echo of our own messages never comes, so that the provider must be asked about them.
 PROVIDER: Sequence[Mapping[str, Any]] = (
-    {"match": {"route": "dm.send", "probability": 0.6}, "do": "delay", "seconds": 0.6},
+    {"match": {"route": "dm.send", "probability": 0.7}, "do": "delay", "seconds": 0.8},
     {"match": {"route": "*follow", "probability": 0.4}, "do": "delay", "seconds": 0.4},
-    {"match": {"route": "webhook:dm.sent", "probability": 0.5}, "do": "lose"},
+    {"match": {"route": "webhook:dm.sent", "probability": 0.7}, "do": "lose"},
 )
 
 
@@ -47,18 +48,18 @@ class Blow:
     lot: float = 0.0
 
 
-def plan(seed: int) -> list[Blow]:
-    """All blows in their order. Equal seeds plan equally."""
+def plan(seed: int, longest: float) -> list[Blow]:
+    """All blows in their order, for a run of at most so many seconds. Equal seeds plan equally."""
 
     def between(low: float, high: float, *what: str | int) -> float:
         return low + (high - low) * bucket("chaos", seed, *what)
 
-    blows = [Blow(at=between(*_RESTART, "postgres"), kind=Kind.RESTART)]
+    blows = [Blow(at=longest * between(*_RESTART, "postgres"), kind=Kind.RESTART)]
     for number, span in enumerate(_FLUSHES):
         if number == 0 or bucket("chaos", seed, "second flush") < 0.5:
-            blows.append(Blow(at=between(*span, "flush", number), kind=Kind.FLUSH))
+            blows.append(Blow(at=longest * between(*span, "flush", number), kind=Kind.FLUSH))
     at, number = FIRST, 0
-    while at < LAST:
+    while at < longest * LAST:
         blows.append(Blow(at=at, kind=Kind.KILL, lot=bucket("chaos", seed, "victim", number)))
         number += 1
         at += between(*_BETWEEN_KILLS, "kill", number)
@@ -69,7 +70,7 @@ class Chaos:
     """Carries the plan out on the demo's own processes and servers. `done`: what was really done, by kind."""
 
     def __init__(
-        self, seed: int, *, servers: Servers, supervisor: Supervisor, say: Callable[[str], None]
+        self, blows: Sequence[Blow], *, servers: Servers, supervisor: Supervisor, say: Callable[[str], None]
     ) -> None:
         """Raises UsageError where the servers belong to another process."""
         if servers.crash_postgres is None or servers.flush_valkey is None:
@@ -80,7 +81,7 @@ class Chaos:
         self._crash, self._flush = servers.crash_postgres, servers.flush_valkey
         self._supervisor = supervisor
         self._say = say
-        self._ahead = plan(seed)
+        self._ahead = list(blows)
         self.done: Counter[Kind] = Counter()
 
     def at(self, elapsed: float) -> None:

@@ -96,7 +96,9 @@ class Screen:
             self.say(f"    {why}")
         self.say("  None is sent again by software; each counts against its cap until somebody has looked:")
         self.say(_typed(folder, "ledger list --state held"))
-        self.say(_typed(folder, "ledger resolve ID --happened (or --not-happened)"))
+        self.say(
+            _typed(folder, "ledger resolve ID --happened (or --not-happened, and --again to have it sent)")
+        )
 
 
 def _typed(folder: Path, command: str) -> str:

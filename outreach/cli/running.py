@@ -140,6 +140,9 @@ def demo(
     chaos: Annotated[
         bool, typer.Option("--chaos", help="Kill workers, flush Valkey, restart Postgres meanwhile.")
     ] = False,
+    seconds: Annotated[
+        int, typer.Option(help="How long it may take at most; 0: as long as its story needs.", min=0)
+    ] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Its servers stay up until Ctrl-C.")] = False,
 ) -> None:
     """The main job end to end, simulated, judged by the provider's own log."""
@@ -147,7 +150,9 @@ def demo(
 
     folder = data_dir or read_settings(ctx).data_dir
     raise typer.Exit(
-        run_demo(seed=seed, leads=leads, as_json=as_json, data_dir=folder, chaos=chaos, keep=keep)
+        run_demo(
+            seed=seed, leads=leads, as_json=as_json, data_dir=folder, seconds=seconds, chaos=chaos, keep=keep
+        )
     )
 
 

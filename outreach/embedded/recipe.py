@@ -1,6 +1,7 @@
 """What there is to know of a server to run it and share it: implemented by Postgres and by Valkey."""
 
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -59,10 +60,16 @@ def shown(path: Path) -> str:
 
 def free_port() -> int:
     """A TCP port of the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many of them, all different: asked for one by one, the kernel may name one twice."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def is_listening(port: int) -> bool:

@@ -22,6 +22,7 @@ import redis
 from outreach.embedded import binaries, place, sharing
 from outreach.embedded.locking import lock_file, try_lock
 from outreach.embedded.postgres import Postgres
+from outreach.embedded.recipe import free_ports
 from outreach.embedded.servers import Servers, start_servers
 from outreach.embedded.spawning import Command, OsUser, spawn
 from outreach.embedded.valkey import Valkey
@@ -38,7 +39,7 @@ LINUX_ONLY = pytest.mark.skipif(
 )
 #: an owner in a process of its own: says where the servers are, then holds them until it is told to end
 OWNER = """
-import dataclasses, json, sys, threading
+import json, sys, threading
 from pathlib import Path
 from outreach.embedded.servers import start_servers
 from outreach.embedded.supervisor import interrupted_by_signals
@@ -215,6 +216,42 @@ def test_a_server_that_is_killed_comes_back_at_the_same_address(
         assert "valkey | ended with -9" in caplog.text
 
 
+def test_a_postgres_that_is_crashed_keeps_what_was_committed_and_comes_back_at_the_same_address(
+    data_dir: Path,
+) -> None:
+    with start_servers(Settings(data_dir=data_dir)) as servers:
+        number, pid = write_a_row(servers), postgres_pid(data_dir)
+        assert servers.crash_postgres is not None
+        with closing(psycopg2.connect(servers.database_url)) as cut:
+            servers.crash_postgres()
+
+            def is_back() -> bool:
+                try:
+                    return last_row(servers) == number and postgres_pid(data_dir) != pid
+                except (psycopg2.OperationalError, FileNotFoundError):
+                    return False
+
+            assert within(20, is_back)
+            with pytest.raises(psycopg2.OperationalError), cut.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        log = (data_dir / "postgres.log").read_text()
+        assert "received immediate shutdown request" in log and "was not properly shut down" in log
+
+
+def test_a_flushed_valkey_has_lost_every_database(data_dir: Path) -> None:
+    with (
+        start_servers(Settings(data_dir=data_dir)) as servers,
+        start_servers(Settings(data_dir=data_dir), "another") as other,
+        closing(valkey(servers)) as ours,
+        closing(valkey(other)) as theirs,
+    ):
+        ours.set("key", "1")
+        theirs.set("key", "2")
+        assert servers.flush_valkey is not None
+        servers.flush_valkey()
+        assert (ours.get("key"), theirs.get("key")) == (None, None)
+
+
 def test_leaving_leaves_no_process_and_no_invitation(data_dir: Path) -> None:
     with start_servers(Settings(data_dir=data_dir)) as servers:
         pids = all_pids(servers, data_dir)
@@ -262,6 +299,16 @@ def test_a_second_process_shares_the_servers_and_leaves_them_running(owner: Owne
         assert all(f"shared with process {owner.process.pid}" in note for note in servers.notes)
     assert query(owner.servers, "SELECT 1") == [(1,)]
     assert valkey_pid(owner.servers) > 0
+
+
+def test_only_the_owner_may_break_its_servers(owner: Owner, data_dir: Path) -> None:
+    with start_servers(Settings(data_dir=data_dir)) as shared:
+        assert (shared.crash_postgres, shared.flush_valkey) == (None, None)
+
+
+def test_ports_that_are_chosen_together_are_all_different() -> None:
+    for _ in range(10):
+        assert len(set(free_ports(400))) == 400
 
 
 def test_two_processes_that_start_at_once_end_up_with_the_same_servers(data_dir: Path) -> None:

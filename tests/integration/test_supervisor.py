@@ -159,6 +159,38 @@ def test_two_children_cannot_have_one_name_but_a_name_can_be_used_again(supervis
 def test_killing_what_does_not_run_is_an_error(supervisor: Supervisor) -> None:
     with pytest.raises(NotFound, match="worker-9"):
         supervisor.kill("worker-9")
+    with pytest.raises(NotFound, match="worker-9"):
+        supervisor.restart("worker-9", signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_child_that_is_restarted_comes_back_whatever_it_ended_with_and_it_is_no_crash(
+    supervisor: Supervisor, lines: list[str], number: signal.Signals
+) -> None:
+    for times in (1, 2, 3):
+        supervisor.start(python("web", LEAVES_POLITELY)) if times == 1 else None
+        assert within(5, lambda: lines.count("web | ready") == times)  # noqa: B023  asked at once
+        supervisor.restart("web", number)
+    assert within(5, lambda: lines.count("web | ready") == 4)
+    assert supervisor.exit_codes() == {"web": (0 if number is signal.SIGTERM else -9,) * 3}
+    assert not [line for line in lines if "starting again" in line]
+    supervisor.kill("web", number)
+    assert supervisor.wait(5) == "web", "it is not started again for ever"
+
+
+def test_a_restart_takes_what_the_child_had_started_along(supervisor: Supervisor, lines: list[str]) -> None:
+    program = f"""
+    import subprocess, sys
+    grandchild = subprocess.Popen([sys.executable, "-I", "-S", "-u", "-c", {IGNORES_SIGTERM!r}])
+    print(grandchild.pid)
+    {REST}
+    """
+    supervisor.start(python("worker-1", program))
+    assert within(5, lambda: "worker-1 | ready" in lines)
+    grandchild = next(int(word) for line in lines if (word := line.split("| ")[1]).isdigit())
+    supervisor.restart("worker-1", signal.SIGKILL)
+    assert within(5, lambda: is_gone(grandchild))
+    assert within(5, lambda: lines.count("worker-1 | ready") == 2)
 
 
 def test_stopping_lets_children_end_by_themselves_and_says_their_last_lines() -> None:
