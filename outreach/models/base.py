@@ -226,7 +226,7 @@ class Tx:
 
     def commit(self) -> None:
         """End it, with the writes that still wait. Of the house: `Database.transaction` calls it."""
-        if self._pending[:1] == [_BEGIN] and len(self._pending) == 1:
+        if self._pending == [_BEGIN]:
             return
         ended = self._run(_COMMIT).statusmessage
         if ended != "COMMIT":

@@ -109,7 +109,6 @@ SELECT e.state, e.cause, e.cause_deadline, e.first_due_at, e.late_at, l.cursor, 
        hd.scopes AS hold_scopes, hd.untils AS hold_untils, hd.reasons AS hold_reasons,
        (SELECT max(t.started_at) FROM execution t WHERE t.account_id = e.account_id AND t.kind = e.kind
            AND t.effect_by > %(pace_since)s AND t.id <> e.id) AS last_started_at,
-       EXISTS (SELECT 1 FROM execution t WHERE t.lead_id = l.id AND t.state IN ('calling', 'in_doubt', 'held') AND t.id <> e.id) AS other_open,
        EXISTS (SELECT 1 FROM task k WHERE k.execution_id = e.id AND k.state IN ('claimed', 'asked')) AS with_human
        , {caps}
   FROM execution e

@@ -20,9 +20,9 @@ from outreach.settings import Settings
 from outreach.simulator import id_of_handle
 from outreach.web.optout import make_token
 from outreach.web.server import create_app
+from tests.integration.cli_support import SEQUENCE, Terminal, add_account, add_person, set_environment
 from tests.integration.law_support import open_house, roomy_account
 from tests.integration.line import Line
-from tests.integration.test_cli import SEQUENCE, Terminal, _add_account, _add_person
 
 pytestmark = pytest.mark.servers
 HEADER = "name,twitter,email,first_name\n"
@@ -34,17 +34,7 @@ SPELT = "Zoë,@zoe_example,zoe@example.org,Zoë\n"
 def terminal(
     servers: Servers, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Terminal:  # fmt: skip
-    for name in (
-        "DYNO",
-        "KUBERNETES_SERVICE_HOST",
-        "OUTREACH_ENV",
-        "OUTREACH_INSTANCE",
-        "OUTREACH_CLOCK_FACTOR",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("REDIS_URL", servers.redis_url)
-    monkeypatch.setenv("OUTREACH_DATA_DIR", str(tmp_path))
+    set_environment(monkeypatch, servers, database_url, tmp_path)
     monkeypatch.chdir(tmp_path)
     return Terminal(capsys)
 
@@ -53,8 +43,8 @@ def terminal(
 def house(terminal: Terminal, db: Database) -> Terminal:
     """An instance with an account and a pool, a person and her segment, and a published sequence."""
     terminal("migrate")
-    _add_account(terminal)
-    _add_person(db, "Ada Example", "ada_example")
+    add_account(terminal)
+    add_person(db, "Ada Example", "ada_example")
     Path("hello.yaml").write_text(SEQUENCE)
     terminal("sequence", "publish", "hello.yaml")
     terminal("account", "pool", "team", "--account", "we")

@@ -2,7 +2,6 @@
 
 import io
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +12,16 @@ from outreach.cli import run
 from outreach.embedded.servers import Servers
 from outreach.models import instance
 from outreach.models.base import Database
+from tests.integration.cli_support import NOW, SEQUENCE, Terminal, add_account, add_person, set_environment
 
 pytestmark = pytest.mark.servers
-
-NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-SEQUENCE = """
-sequence: hello
-requires: [first_name]
-actions:
-  say:
-    do: SEND_TWITTER_DM
-    message: "Hello {{ first_name }}. {{ opt_out }}"
-    next:
-      - on: REPLIED
-        to: END
-      - on: NOT_REPLIED
-        after: 2d
-        to: END
-"""
-
-
-class Terminal:
-    """Runs command lines in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *words: str, code: int = 0) -> str:
-        """Run; the exit code must be `code`. What stood on stdout."""
-        got = run(words)
-        self.out, self.err = self._capsys.readouterr()
-        assert got == code, f"{words} ended with {got}\n{self.out}\n{self.err}"
-        return self.out
-
-    def json(self, *words: str, code: int = 0) -> Any:
-        """Run with --json; stdout is one JSON document."""
-        return json.loads(self(*words, "--json", code=code))
 
 
 @pytest.fixture
 def terminal(
     servers: Servers, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Terminal:  # fmt: skip
-    for name in (
-        "DYNO",
-        "KUBERNETES_SERVICE_HOST",
-        "OUTREACH_ENV",
-        "OUTREACH_INSTANCE",
-        "OUTREACH_CLOCK_FACTOR",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("REDIS_URL", servers.redis_url)
-    monkeypatch.setenv("OUTREACH_DATA_DIR", str(tmp_path))
+    set_environment(monkeypatch, servers, database_url, tmp_path)
     return Terminal(capsys)
 
 
@@ -74,41 +29,9 @@ def terminal(
 def house(terminal: Terminal, db: Database) -> Terminal:
     """An instance with an account, a person called Ada Example and a segment that holds her."""
     terminal("migrate")
-    _add_account(terminal)
-    _add_person(db, "Ada Example", "ada_example")
+    add_account(terminal)
+    add_person(db, "Ada Example", "ada_example")
     return terminal
-
-
-def _add_account(terminal: Terminal) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OUTREACH_ACCESS_TOKEN", "very-secret-token")
-        terminal(
-            "account", "add", "twitter", "we", "--app", "sim", "--external-id", "77", "--handle", "we", "--base-url", "http://127.0.0.1:1",
-            "--caps", "SEND_TWITTER_DM=4/hour", "--pace", "SEND_TWITTER_DM=30",
-        )  # fmt: skip
-
-
-def _add_person(db: Database, name: str, handle: str) -> int:
-    def work(tx: Any) -> int:
-        person = tx.one(
-            "INSERT INTO person (name, zone, created_at) VALUES (%s, 'UTC', %s) RETURNING id", (name, NOW)
-        )["id"]
-        tx.execute(
-            "INSERT INTO identity (kind, value, shown, hmac, person_id, created_at) VALUES ('twitter_id', %s, %s, %s, %s, %s)",
-            (str(1000 + person), str(1000 + person), f"id-{handle}", person, NOW),
-        )
-        tx.execute(
-            "INSERT INTO identity (kind, value, shown, hmac, person_id, created_at) VALUES ('twitter_handle', %s, %s, %s, %s, %s)",
-            (handle, f"@{handle}", f"handle-{handle}", person, NOW),
-        )
-        segment = tx.one(
-            "INSERT INTO segment (name, definition, built_at) VALUES (%s, '{}', %s) RETURNING id",
-            (f"only-{handle}", NOW),
-        )["id"]
-        tx.execute("INSERT INTO segment_member (segment_id, person_id) VALUES (%s, %s)", (segment, person))
-        return int(person)
-
-    return db.run(work)
 
 
 def _enrolled(house: Terminal, tmp_path: Path) -> int:
@@ -365,7 +288,7 @@ def test_who_understands_every_spelling(house: Terminal, db: Database, spelling:
 
 
 def test_an_ambiguous_name_lists_the_candidates_by_id(house: Terminal, db: Database) -> None:
-    second = _add_person(db, "Ada Other", "ada_other")
+    second = add_person(db, "Ada Other", "ada_other")
     house("why", "ada", code=2)
     assert str(second) in house.err
     assert "ada_other" not in house.err
