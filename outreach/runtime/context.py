@@ -36,6 +36,11 @@ class Context:
         return self.clock.machine(self.settings.call_deadline_seconds)
 
     @property
+    def hint_lease(self) -> timedelta:
+        """How long a hint is trusted to arrive: nobody hints its lead again before."""
+        return self.clock.machine(self.settings.hint_lease_seconds)
+
+    @property
     def settle(self) -> timedelta:
         """S: how long after its deadline a call may still surface at the provider."""
         return self.clock.machine(self.settings.settle_seconds)

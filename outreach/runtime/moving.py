@@ -6,7 +6,7 @@ from outreach.engine.decide import decide
 from outreach.engine.decisions import Decision, Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph
-from outreach.engine.kinds import ActionKind, TriggerKind, WaitingOn
+from outreach.engine.kinds import ActionKind, Channel, TriggerKind, WaitingOn
 from outreach.engine.variants import choose
 from outreach.errors import NeedsNewerWorker
 from outreach.models import executions, leads, sequences, tasks, watermarks
@@ -76,7 +76,7 @@ def _then(
             return _wait(ctx, tx, lead, wait, seen, now)
         case Perform():
             moved = decision.moves[-1] if decision.moves else None
-            return _perform(ctx, tx, lead, graph, moved, seen, now)
+            return _perform(tx, lead, graph, moved, seen, now)
     return []
 
 
@@ -103,9 +103,18 @@ def _wait(ctx: Context, tx: Tx, lead: Lead, wait: Wait, seen: Seen, now: datetim
         lead.wait(max(seen.call_deadline, now), WaitingOn.CALL)
     elif wait.on is WaitingOn.DOUBT:
         _wait_in_doubt(ctx, lead, wait, seen, now)
+    elif wait.silence and len(seen.bindings) == 1:
+        _wait_for_silence(ctx, lead, wait, *seen.bindings.items())
     else:
         lead.wait(wait.until, wait.on, wait.detail)
     return []
+
+
+def _wait_for_silence(ctx: Context, lead: Lead, wait: Wait, bound: tuple[Channel, Binding]) -> None:
+    """Only a read that reaches the deadline can move it: file it under that read, which then wakes all that waited for it."""
+    channel, binding = bound
+    readable = wait.until + ctx.machine(ctx.providers[channel].inbox_lag_seconds)
+    lead.wait_for_account(readable, wait.on, binding.account_id, WANTS[Want.INBOX], wait.detail)
 
 
 def _wait_in_doubt(ctx: Context, lead: Lead, wait: Wait, seen: Seen, now: datetime) -> None:
@@ -118,13 +127,12 @@ def _wait_in_doubt(ctx: Context, lead: Lead, wait: Wait, seen: Seen, now: dateti
 
 def _want(ctx: Context, tx: Tx, lead: Lead, wait: Wait, now: datetime) -> Hints:
     """Silence is not proven yet: file the lead under the account whose evidence it lacks, and ask for one read of it."""
-    again = now + ctx.machine(ctx.settings.tick_seconds)
     if wait.wants is Want.INBOX:
         account_id, channel = leads.least_read_account(tx, lead.id)
         # A read that begins before the provider's lag is over could not reach the deadline.
         readable = wait.until + ctx.machine(ctx.providers[channel].inbox_lag_seconds)
         lead.wait_for_account(
-            max(again, readable), WaitingOn.EVIDENCE, account_id, WANTS[Want.INBOX], wait.detail
+            max(now, readable), WaitingOn.EVIDENCE, account_id, WANTS[Want.INBOX], wait.detail
         )
         return [hints.check_for_reply(account_id)] if readable <= now else []
     bound = leads.relationship_binding(tx, lead.id, wait.detail)
@@ -133,9 +141,7 @@ def _want(ctx: Context, tx: Tx, lead: Lead, wait: Wait, now: datetime) -> Hints:
         lead.wait(now + LOOK_AGAIN, WaitingOn.EVIDENCE, wait.detail)
         return []
     watermarks.want_relationship(tx, bound["account_id"], bound["identity_id"], now)
-    lead.wait_for_account(
-        again, WaitingOn.EVIDENCE, bound["account_id"], WANTS[Want.RELATIONSHIP], wait.detail
-    )
+    lead.wait_for_account(now, WaitingOn.EVIDENCE, bound["account_id"], WANTS[Want.RELATIONSHIP], wait.detail)
     return [hints.look_up(bound["account_id"])]
 
 
@@ -150,9 +156,7 @@ def want_again(ctx: Context, tx: Tx, lead: Lead, execution: Execution, now: date
 # --- planning ----------------------------------------------------------------------------------------------
 
 
-def _perform(
-    ctx: Context, tx: Tx, lead: Lead, graph: Graph, moved: Move | None, seen: Seen, now: datetime
-) -> Hints:
+def _perform(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, seen: Seen, now: datetime) -> Hints:
     node = graph.node(lead.cursor)
     existing = None if moved else seen.execution_id
     if existing is not None and _settled_wait(tx, lead, existing, now):
@@ -163,8 +167,7 @@ def _perform(
     # Planned before the handle's id is known: the cause and its deadline are the move's, and the move happens once.
     execution_id = existing or _plan(tx, lead, graph, moved, bound, now)
     if bound.identity_kind == "twitter_handle":
-        again = now + ctx.machine(ctx.settings.tick_seconds)
-        lead.wait_for_account(again, WaitingOn.EVIDENCE, bound.account_id, RESOLVE, "the handle's id")
+        lead.wait_for_account(now, WaitingOn.EVIDENCE, bound.account_id, RESOLVE, "the handle's id")
         return [hints.resolve(bound.account_id)]
     if existing is not None:
         executions.point_at(tx, existing, bound.identity_id)

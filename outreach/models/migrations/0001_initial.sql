@@ -487,7 +487,6 @@ CREATE TABLE watermark (
     cursor       text,
     fence        bigint NOT NULL DEFAULT 0,          -- compare-and-set: one poller at a time moves it
     polled_at    timestamptz,
-    wanted_at    timestamptz,                        -- somebody waits for evidence from then on
     failed       text,
     retry_at     timestamptz,
     PRIMARY KEY (account_id, stream)
