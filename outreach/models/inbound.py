@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from outreach.models.base import Row, Tx, to_json
+from outreach.models.base import Hot, Row, Tx, to_json
 
 _INSERT = """
 INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_kind, peer, peer_handle, text, raw, via, occurred_at,
                      received_at, state)
-VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id"""
+VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id, channel, account_key, content_id, kind"""
 
 
-def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
-    """The ids of those that were new."""
+def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[Row]:
+    """Those that were new: id, what they are kept under, and kind."""
     names = [
         "channel",
         "account_key",
@@ -31,7 +31,18 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
         "state",
     ]
     values = [tuple(to_json(row["raw"]) if n == "raw" else row[n] for n in names) for row in rows]
-    return [row["id"] for row in tx.insert_many(_INSERT, values, returning=True)]
+    return tx.insert_many(_INSERT, values, returning=True)
+
+
+def known_among(tx: Tx, keys: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    """(channel, account key, content id) of those that are stored already."""
+    columns = [list(column) for column in zip(*keys, strict=True)] if keys else [[], [], []]
+    rows = tx.rows(
+        "SELECT m.channel, m.account_key, m.content_id FROM unnest(%s::text[], %s::text[], %s::text[]) q (channel, account_key, content_id)"
+        " JOIN inbound m ON m.channel = q.channel AND m.account_key = q.account_key AND m.content_id = q.content_id",
+        columns,
+    )
+    return {(row["channel"], row["account_key"], row["content_id"]) for row in rows}
 
 
 def read(tx: Tx, inbound_id: int) -> Row | None:
@@ -99,6 +110,33 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
          ORDER BY e.started_at DESC LIMIT 50""",
         {"account": account_id, "kind": kind, "identity": identity_id},
     )
+
+
+_PEERS = Hot("""
+SELECT count(*) FROM (
+    SELECT p.id FROM person p WHERE p.id IN (SELECT i.person_id FROM inbound m JOIN identity i ON i.kind = m.peer_kind AND i.value = m.peer
+                                              WHERE m.id = ANY(%s))
+     ORDER BY p.id FOR NO KEY UPDATE OF p) locked""")
+
+
+def lock_peers(tx: Tx, inbound_ids: Sequence[int]) -> None:
+    """Lock whom these are from or to, by id."""
+    tx.write(_PEERS, (list(inbound_ids),))
+
+
+_TICK_OFF = Hot("""
+UPDATE inbound SET state = 'digested', digested_at = %(now)s, person_id = known.person_id, digest_after = NULL
+  FROM (SELECT q.id, x.person_id FROM unnest(%(ids)s::bigint[]) q (id) CROSS JOIN LATERAL (
+               SELECT i.person_id FROM inbound m JOIN identity i ON i.kind = m.peer_kind AND i.value = m.peer
+                 JOIN execution e ON e.identity_id = i.id AND e.account_id = m.account_id
+                WHERE m.id = q.id AND m.kind = 'message_out' AND e.state = 'sent'
+                  AND m.content_id = 'dm:' || (e.provider_ids ->> 'dm_event_id') LIMIT 1) x) known
+ WHERE inbound.id = known.id AND inbound.state IN ('stored', 'waiting') RETURNING inbound.id""")
+
+
+def tick_off_echoes(tx: Tx, inbound_ids: Sequence[int], now: datetime) -> set[int]:
+    """Own messages whose send is settled under their very id: digested. The others are left as they are."""
+    return {row["id"] for row in tx.rows(_TICK_OFF, {"ids": list(inbound_ids), "now": now})}
 
 
 def is_ours(tx: Tx, *, account_id: int, kind: str, dm_event_id: str, since: datetime) -> bool:
