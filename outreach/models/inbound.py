@@ -12,8 +12,16 @@ INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_ki
 VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id"""
 
 
+#: The same content told twice, with a handle only now. Whoever was erased comes without a peer, and stays so.
+_NAME = """
+UPDATE inbound m SET peer_handle = f.handle, state = CASE m.state WHEN 'unmatched' THEN 'stored' ELSE m.state END
+  FROM (VALUES %s) AS f (channel, account_key, content_id, peer, handle)
+ WHERE m.channel = f.channel AND m.account_key = f.account_key AND m.content_id = f.content_id
+   AND m.peer = f.peer AND m.peer <> '' AND m.peer_handle = '' AND m.state IN ('stored', 'waiting', 'unmatched') RETURNING m.id"""
+
+
 def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
-    """The ids of those that were new."""
+    """The ids of those that are to be digested: the new ones, and those that only now say who wrote them."""
     names = [
         "channel",
         "account_key",
@@ -31,7 +39,24 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
         "state",
     ]
     values = [tuple(to_json(row["raw"]) if n == "raw" else row[n] for n in names) for row in rows]
-    return [row["id"] for row in tx.insert_many(_INSERT, values, returning=True)]
+    new = [row["id"] for row in tx.insert_many(_INSERT, values, returning=True)]
+    keys = ("channel", "account_key", "content_id", "peer", "peer_handle")
+    named = {tuple(row[n] for n in keys) for row in rows if row["peer_handle"]} if len(new) < len(rows) else ()
+    return new + [row["id"] for row in tx.insert_many(_NAME, sorted(named), returning=True)]
+
+
+def claim_for(tx: Tx, identity_ids: Sequence[int]) -> None:
+    """Messages of strangers who have turned out to be these: to be digested again, where they may be answers to a lead of theirs.
+
+    Older ones answer nothing that we have said. A stop among them holds already, by its identifier.
+    """
+    tx.execute(
+        """
+        UPDATE inbound m SET state = 'stored' FROM identity i
+         WHERE i.id = ANY(%s) AND m.state = 'unmatched' AND m.kind = 'message_in' AND m.peer_kind = i.kind AND m.peer = i.value
+           AND EXISTS (SELECT 1 FROM lead l WHERE l.person_id = i.person_id AND l.state = 'active' AND l.enrolled_at <= m.occurred_at)""",
+        (list(identity_ids),),
+    )
 
 
 def read(tx: Tx, inbound_id: int) -> Row | None:
