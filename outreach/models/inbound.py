@@ -112,7 +112,8 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
     """What an own echo may belong to: open calls, claimed tasks, and settled sends of leads. What was made by hand is no call."""
     return tx.rows(
         """
-        SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, coalesce(e.call_deadline, e.sent_at) AS last_effect, e.provider_ids, t.id AS task_id
+        SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, coalesce(e.call_deadline, e.sent_at) AS last_effect, e.provider_ids,
+               e.inbound_id, t.id AS task_id
           FROM execution e LEFT JOIN task t ON t.execution_id = e.id AND t.state IN ('claimed', 'asked')
          WHERE e.account_id = %(account)s AND e.kind = %(kind)s AND e.started_at IS NOT NULL AND e.lead_id IS NOT NULL
            AND e.identity_id IN (SELECT %(identity)s::bigint

@@ -353,7 +353,7 @@ CREATE TABLE execution (
     account_id     bigint NOT NULL REFERENCES account,
     app_id         bigint NOT NULL REFERENCES app,
     identity_id    bigint REFERENCES identity,       -- NULL only for sends made by hand to somebody whom we do not know
-    inbound_id     bigint,                           -- sends made by hand: the echo that told of it
+    inbound_id     bigint,                           -- sends made by hand: the echo that told of it; follows: the echo that was theirs
     state          text NOT NULL CHECK (state IN ('planned', 'calling', 'sent', 'refused', 'in_doubt', 'held', 'absent', 'skipped',
                                                   'cancelled', 'blocked')),
     cause          text NOT NULL,                    -- the trigger that led here; 'start', 'one_off' or 'by_hand'
@@ -382,7 +382,7 @@ CREATE TABLE execution (
     UNIQUE (lead_id, action_id, visit),
     CHECK ((lead_id IS NULL) = (cause = 'by_hand')),
     CHECK ((lead_id IS NULL) = (action_id IS NULL)),
-    CHECK (inbound_id IS NULL OR cause = 'by_hand'),
+    CHECK (inbound_id IS NULL OR effect_by IS NOT NULL),
     CHECK (identity_id IS NOT NULL OR inbound_id IS NOT NULL),
     CHECK (state NOT IN ('calling', 'in_doubt', 'held') OR (fence IS NOT NULL AND started_at IS NOT NULL
            AND call_deadline IS NOT NULL AND effect_by IS NOT NULL)),
