@@ -41,7 +41,9 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
     values = [tuple(to_json(row["raw"]) if n == "raw" else row[n] for n in names) for row in rows]
     new = [row["id"] for row in tx.insert_many(_INSERT, values, returning=True)]
     keys = ("channel", "account_key", "content_id", "peer", "peer_handle")
-    named = {tuple(row[n] for n in keys) for row in rows if row["peer_handle"]} if len(new) < len(rows) else ()
+    named = (
+        {tuple(row[n] for n in keys) for row in rows if row["peer_handle"]} if len(new) < len(rows) else ()
+    )
     return new + [row["id"] for row in tx.insert_many(_NAME, sorted(named), returning=True)]
 
 

@@ -110,9 +110,7 @@ class MessageRoutes:
             ids = dict.fromkeys(one.sender for one in page.items)
             here = [self.network.users[user_id] for user_id in ids if user_id in self.network.users]
             gone = [user_id for user_id in ids if user_id not in self.network.users]
-            described = [
-                user_object(user, wanted, self.network, call.account, call.horizon) for user in here
-            ]
+            described = [user_object(user, wanted, self.network, call.account, call.horizon) for user in here]
             payload |= {"includes": {"users": described}} if described else {}
             payload |= {"errors": [not_found(user_id, "sender_id") for user_id in gone]} if gone else {}
         return answer(payload)

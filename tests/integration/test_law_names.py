@@ -174,9 +174,7 @@ def import_id(house: House, person_id: int, handle: str) -> None:
 
     def work(tx: Tx) -> None:
         (new,) = identities.take_ids(tx, "identity", 1)
-        row = IdentityRow(
-            id=new, kind="twitter_id", value=value, shown=value, hmac=hmac, person_id=person_id
-        )
+        row = IdentityRow(id=new, kind="twitter_id", value=value, shown=value, hmac=hmac, person_id=person_id)
         identities.insert_identities(tx, [row], None, house.clock.now())
 
     house.db.run(work)
