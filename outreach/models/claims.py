@@ -102,9 +102,7 @@ SELECT e.id AS execution_id, e.state, e.cause, e.cause_deadline, e.first_due_at,
        theirs.touches, theirs.contacted_before,
        EXISTS (SELECT 1 FROM (SELECT * FROM execution x WHERE x.lead_id = l.id OFFSET 0) t
                 WHERE t.channel = e.channel AND t.kind = ANY(%(message_kinds)s) AND t.effect_by IS NOT NULL AND t.id <> e.id) AS contacted_by_lead,
-       (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
-          FROM listening_accounts(l.id) c
-          LEFT JOIN watermark w ON w.account_id = c.account_id AND w.stream = 'inbox') AS read_up_to,
+       (SELECT r.at FROM inbox_read_up_to(l.id) r) AS read_up_to,
        (SELECT r.checked_at FROM lead_binding k JOIN relationship r ON r.account_id = k.account_id AND r.identity_id = k.identity_id
          WHERE k.lead_id = l.id AND k.channel = CASE e.cause WHEN 'CONNECTION_NOT_ACCEPTED' THEN 'linkedin' ELSE 'twitter' END) AS looked_up_at,
        -- They have done since what the edge says they had not.

@@ -240,6 +240,11 @@ def add_ids(tx: Tx, execution_id: int, ids: Mapping[str, str]) -> None:
     )
 
 
+def note_echo(tx: Tx, execution_id: int, inbound_id: int) -> None:
+    """This echo was this one's: the next is another's."""
+    tx.write("UPDATE execution SET inbound_id = %s WHERE id = %s", (inbound_id, execution_id))
+
+
 def settle_not(tx: Tx, execution_id: int, state: ExecutionState, reason: str, now: datetime) -> None:
     """-> refused, blocked, skipped, cancelled or absent: surely no effect, so it counts for nothing."""
     tx.write(

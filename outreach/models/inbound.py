@@ -12,8 +12,16 @@ INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_ki
 VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id, channel, account_key, content_id, kind"""
 
 
+#: The same content told twice, with a handle only now. Whoever was erased comes without a peer, and stays so.
+_NAME = """
+UPDATE inbound m SET peer_handle = f.handle, state = CASE m.state WHEN 'unmatched' THEN 'stored' ELSE m.state END
+  FROM (VALUES %s) AS f (channel, account_key, content_id, peer, handle)
+ WHERE m.channel = f.channel AND m.account_key = f.account_key AND m.content_id = f.content_id
+   AND m.peer = f.peer AND m.peer <> '' AND m.peer_handle = '' AND m.state IN ('stored', 'waiting', 'unmatched') RETURNING m.id, m.channel, m.account_key, m.content_id, m.kind"""
+
+
 def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[Row]:
-    """Those that were new: id, what they are kept under, and kind."""
+    """Those that are to be digested, the new ones and those that only now say who wrote them: id, kind, and what they are kept under."""
     names = [
         "channel",
         "account_key",
@@ -31,18 +39,38 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[Row]:
         "state",
     ]
     values = [tuple(to_json(row["raw"]) if n == "raw" else row[n] for n in names) for row in rows]
-    return tx.insert_many(_INSERT, values, returning=True)
+    new = tx.insert_many(_INSERT, values, returning=True)
+    keys = ("channel", "account_key", "content_id", "peer", "peer_handle")
+    named = (
+        {tuple(row[n] for n in keys) for row in rows if row["peer_handle"]} if len(new) < len(rows) else ()
+    )
+    return new + tx.insert_many(_NAME, sorted(named), returning=True)
 
 
 def known_among(tx: Tx, keys: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
-    """(channel, account key, content id) of those that are stored already."""
+    """(channel, account key, content id) of those that are stored already, and that no handle could tell us more about."""
     columns = [list(column) for column in zip(*keys, strict=True)] if keys else [[], [], []]
     rows = tx.rows(
         "SELECT m.channel, m.account_key, m.content_id FROM unnest(%s::text[], %s::text[], %s::text[]) q (channel, account_key, content_id)"
-        " JOIN inbound m ON m.channel = q.channel AND m.account_key = q.account_key AND m.content_id = q.content_id",
+        " JOIN inbound m ON m.channel = q.channel AND m.account_key = q.account_key AND m.content_id = q.content_id"
+        " WHERE m.peer_handle <> '' OR m.peer = '' OR m.state NOT IN ('stored', 'waiting', 'unmatched')",
         columns,
     )
     return {(row["channel"], row["account_key"], row["content_id"]) for row in rows}
+
+
+def claim_for(tx: Tx, identity_ids: Sequence[int]) -> None:
+    """Messages of strangers who have turned out to be these: to be digested again, where they may be answers to a lead of theirs.
+
+    Older ones answer nothing that we have said. A stop among them holds already, by its identifier.
+    """
+    tx.execute(
+        """
+        UPDATE inbound m SET state = 'stored' FROM identity i
+         WHERE i.id = ANY(%s) AND m.state = 'unmatched' AND m.kind = 'message_in' AND m.peer_kind = i.kind AND m.peer = i.value
+           AND EXISTS (SELECT 1 FROM lead l WHERE l.person_id = i.person_id AND l.state = 'active' AND l.enrolled_at <= m.occurred_at)""",
+        (list(identity_ids),),
+    )
 
 
 def read(tx: Tx, inbound_id: int) -> Row | None:
@@ -98,7 +126,8 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
     """What an own echo may belong to: open calls, claimed tasks, and settled sends of leads. What was made by hand is no call."""
     return tx.rows(
         """
-        SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, coalesce(e.call_deadline, e.sent_at) AS last_effect, e.provider_ids, t.id AS task_id
+        SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, coalesce(e.call_deadline, e.sent_at) AS last_effect, e.provider_ids,
+               e.inbound_id, t.id AS task_id
           FROM execution e LEFT JOIN task t ON t.execution_id = e.id AND t.state IN ('claimed', 'asked')
          WHERE e.account_id = %(account)s AND e.kind = %(kind)s AND e.started_at IS NOT NULL AND e.lead_id IS NOT NULL
            AND e.identity_id IN (SELECT %(identity)s::bigint

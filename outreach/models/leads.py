@@ -171,9 +171,7 @@ SELECT q.lead AS lead_id, v.*
 SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline, e.next_read_at, e.settled_at,
        b.channels, b.accounts, b.apps, b.identities, b.identity_kinds, b.usable,
        g.ids AS signal_ids, g.kinds AS signal_kinds, g.ats AS signal_ats, g.classes AS signal_classes,
-       (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
-          FROM listening_accounts(q.lead) a
-          LEFT JOIN watermark w ON w.account_id = a.account_id AND w.stream = 'inbox') AS read_up_to,
+       (SELECT r.at FROM inbox_read_up_to(q.lead) r) AS read_up_to,
        (SELECT r.checked_at FROM lead_binding b JOIN relationship r ON r.account_id = b.account_id AND r.identity_id = b.identity_id
          WHERE b.lead_id = q.lead AND b.channel = q.channel) AS looked_up_at
   FROM (SELECT 1) one
@@ -340,6 +338,15 @@ def least_read_account(tx: Tx, lead_id: int) -> tuple[int, str]:
         (lead_id,),
     )
     return row["id"], row["channel"]
+
+
+def unnamed_message(tx: Tx, lead_id: int) -> Row | None:
+    """A message that may be theirs and keeps their silence from being proven: the account it came to, and whether the
+    provider can still be asked for the id of their handle, which would tell."""
+    return tx.row(
+        "SELECT account_id, status = 'active' AS can_ask FROM unnamed_messages(%s) ORDER BY can_ask DESC LIMIT 1",
+        (lead_id,),
+    )
 
 
 def relationship_binding(tx: Tx, lead_id: int, trigger: str | None) -> Row | None:

@@ -29,7 +29,7 @@ from outreach.runtime.claim import Claimed
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
-from outreach.runtime.moving import go_on, go_on_all
+from outreach.runtime.moving import before_late, go_on, go_on_all
 
 _ACCOUNT_LOOK = timedelta(hours=1)
 _OWN = (ExecutionState.CALLING, ExecutionState.IN_DOUBT, ExecutionState.HELD)
@@ -270,6 +270,7 @@ def _back(
         detail=detail[:200],
     )
     if lead.active:
+        until = before_late(until, execution.late_at, now)
         lead.wait_for_account(until, on, execution.account_id, execution.kind, why)
     else:
         executions.settle_not(tx, execution.id, ExecutionState.CANCELLED, lead.exit_reason or lead.state, now)

@@ -300,7 +300,7 @@ def unfollow_waiting_for_room(house: House) -> int:
     sql(
         house,
         "INSERT INTO execution (kind, channel, account_id, app_id, inbound_id, state, cause, started_at, effect_by, sent_at, settled_at, done_by,"
-        " observed, created_at) SELECT 'UNFOLLOW_ON_TWITTER', channel, id, app_id, 1, 'sent', 'by_hand', %s, %s, %s, %s, 'by hand', true, %s"
+        " observed, created_at) SELECT 'UNFOLLOW_ON_TWITTER', channel, id, app_id, -1, 'sent', 'by_hand', %s, %s, %s, %s, 'by hand', true, %s"
         " FROM account",
         *[house.clock.now() + 2 * DAY - MINUTE] * 5,
     )
