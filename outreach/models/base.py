@@ -1,6 +1,7 @@
 """The connection pool and the transaction: `db.run(work)` is the only way to a statement."""
 
 import contextlib
+import json
 import re
 import threading
 import time
@@ -119,6 +120,22 @@ def fields_of(composite: str, prefix: str, columns: str) -> str:
 def part_of(row: Row, prefix: str) -> Row:
     """The columns that carry the prefix, without it."""
     return {name[len(prefix) :]: value for name, value in row.items() if name.startswith(prefix)}
+
+
+def table_of(types: Mapping[str, str]) -> str:
+    """A table `q` of rows that travel as one array per column: many rows in one statement. Its parameters are `columns_of`."""
+    # An array of jsonb cannot be written down in EXECUTE; one of text can.
+    arrays = ", ".join(f"%({name})s::{'text' if t == 'jsonb' else t}[]" for name, t in types.items())
+    names = ", ".join(f"{name}::jsonb" if t == "jsonb" else name for name, t in types.items())
+    return f"(SELECT {names} FROM unnest({arrays}) u ({', '.join(types)})) q"
+
+
+def columns_of(types: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The rows, column by column."""
+    return {
+        name: [json.dumps(row[name]) if t == "jsonb" and row[name] is not None else row[name] for row in rows]
+        for name, t in types.items()
+    }
 
 
 class StartAgain(Exception):

@@ -69,8 +69,11 @@ _NTH_NEWEST = """
                                AND t.effect_by > q.since AND t.id <> e.id ORDER BY t.effect_by DESC OFFSET q.most - 1 LIMIT 1)
         WHEN 'sequence' THEN (SELECT t.effect_by FROM execution t WHERE t.sequence_id = q.scope_id AND t.kind = e.kind
                                AND t.effect_by > q.since AND t.id <> e.id ORDER BY t.effect_by DESC OFFSET q.most - 1 LIMIT 1)
-        ELSE (SELECT t.effect_by FROM execution t WHERE t.kind = e.kind
-                               AND t.effect_by > q.since AND t.id <> e.id ORDER BY t.effect_by DESC OFFSET q.most - 1 LIMIT 1)
+        -- The whole instance, app by app: an index of its own would have to be written for every send.
+        ELSE (SELECT n.effect_by FROM app y CROSS JOIN LATERAL (
+                     SELECT t.effect_by FROM execution t WHERE t.app_id = y.id AND t.kind = e.kind
+                        AND t.effect_by > q.since AND t.id <> e.id ORDER BY t.effect_by DESC LIMIT q.most) n
+               ORDER BY n.effect_by DESC OFFSET q.most - 1 LIMIT 1)
         END AS nth
       FROM unnest(%(owners)s::bigint[], %(scopes)s::text[], %(scope_ids)s::bigint[], %(sinces)s::timestamptz[], %(mosts)s::int[])
            WITH ORDINALITY AS q (owner, scope, scope_id, since, most, i) WHERE q.owner = e.id) x) AS nth_newest"""
@@ -102,7 +105,7 @@ SELECT e.id AS execution_id, e.state, e.cause, e.cause_deadline, e.first_due_at,
        theirs.touches, theirs.contacted_before,
        EXISTS (SELECT 1 FROM (SELECT * FROM execution x WHERE x.lead_id = l.id OFFSET 0) t
                 WHERE t.channel = e.channel AND t.kind = ANY(%(message_kinds)s) AND t.effect_by IS NOT NULL AND t.id <> e.id) AS contacted_by_lead,
-       (SELECT r.at FROM inbox_read_up_to(l.id) r) AS read_up_to,
+       CASE WHEN e.cause = 'NOT_REPLIED' THEN (SELECT r.at FROM inbox_read_up_to(l.id) r) END AS read_up_to,
        (SELECT r.checked_at FROM lead_binding k JOIN relationship r ON r.account_id = k.account_id AND r.identity_id = k.identity_id
          WHERE k.lead_id = l.id AND k.channel = CASE e.cause WHEN 'CONNECTION_NOT_ACCEPTED' THEN 'linkedin' ELSE 'twitter' END) AS looked_up_at,
        -- They have done since what the edge says they had not.
@@ -210,7 +213,8 @@ def ledger_of(
     """
     tx.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (1002, f"{scope}:{scope_id}:{kind}"))
     column = _SCOPE_COLUMN.get(scope)
-    where = f"{column} = %s AND kind = %s" if column else "kind = %s"
+    # The whole instance is read app by app: there is no index for it alone.
+    where = f"{column} = %s AND kind = %s" if column else "app_id IN (SELECT id FROM app) AND kind = %s"
     params = ([scope_id] if column else []) + [kind]
     rows = tx.rows(
         f"SELECT id, effect_by, started_at FROM execution WHERE {where} AND effect_by > %s", [*params, since]

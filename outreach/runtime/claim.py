@@ -13,7 +13,7 @@ from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.failpoints import failpoint
-from outreach.models import claims, executions, tasks
+from outreach.models import claims, executions, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import LockedSend
 from outreach.models.leads import Lead
@@ -91,7 +91,7 @@ def _claim_together(ctx: Context, batch: Sequence[Placed]) -> dict[int, Claimed 
             )
             for p in planned
         }
-        claiming.stamp()
+        claiming.write()
         failpoint("claim.in")
         return found
 
@@ -119,8 +119,7 @@ class _Claiming:
     #: monotonic seconds just before T1
     before: float
     now: datetime
-    #: accounts that begin a call, each with its instant
-    _stamps: dict[int, datetime] = field(default_factory=dict)
+    _begun: list[tuple[Lead, Prepared, dict[str, Any]]] = field(default_factory=list)
 
     def judge(self, placed: Placed, locked: LockedSend, facts: Facts, row: Row) -> Claimed | NotClaimed:
         prepared = placed.prepared
@@ -140,28 +139,21 @@ class _Claiming:
     def _begin(
         self, locked: LockedSend, prepared: Prepared, facts: Facts, verdict: Verdict, row: Row
     ) -> Claimed:
-        tx, lead, execution, fence = self.tx, locked.lead, locked.execution, locked.next_fence
+        lead, execution, fence = locked.lead, locked.execution, locked.next_fence
         assert fence is not None
         # Stamps of an account never run backwards, whatever the machines' clocks do.
         now = max(facts.now, row["last_stamp"] or facts.now)
         deadline = now + self.ctx.call_deadline
-        executions.begin_call(
-            tx,
-            execution.id,
-            {
-                "fence": fence, "now": now, "deadline": deadline, "epoch": lead.epoch, "body_hash": prepared.body_hash,
-                "touch": facts.is_touch, "verdict": gate.verdict_to_json(verdict),
-            },
-        )  # fmt: skip
-        self._stamps[execution.account_id] = now
-        if prepared.body is not None:
-            executions.write_body(tx, execution.id, prepared.subject, prepared.body, now)
+        call = {
+            "id": execution.id, "fence": fence, "now": now, "deadline": deadline, "epoch": lead.epoch, "body_hash": prepared.body_hash,
+            "touch": facts.is_touch, "verdict": gate.verdict_to_json(verdict),
+        }  # fmt: skip
         lead.wait(deadline, WaitingOn.CALL)
         lead.log(
             EventKind.ACTION_CLAIMED, now, execution_id=execution.id, account_id=execution.account_id, fence=fence,
             pack=verdict.pack, pack_version=verdict.version,
         )  # fmt: skip
-        lead.write(tx)
+        self._begun.append((lead, prepared, call))
         return Claimed(
             execution_id=execution.id,
             fence=fence,
@@ -171,9 +163,19 @@ class _Claiming:
             prepared=prepared,
         )
 
-    def stamp(self) -> None:
-        """Once for all claims of an account."""
-        claims.stamp_accounts(self.tx, self._stamps)
+    def write(self) -> None:
+        """All that was begun, table by table."""
+        executions.begin_calls(self.tx, [call for _, _, call in self._begun])
+        claims.stamp_accounts(
+            self.tx, {prepared.row["account_id"]: call["now"] for _, prepared, call in self._begun}
+        )
+        bodies = [
+            {"execution_id": call["id"], "subject": prepared.subject, "body": prepared.body, "written_at": call["now"]}
+            for _, prepared, call in self._begun
+            if prepared.body is not None
+        ]  # fmt: skip
+        executions.write_bodies(self.tx, bodies)
+        leads.write_all(self.tx, [lead for lead, _, _ in self._begun])
 
 
 def _call(ctx: Context, prepared: Prepared) -> Call:

@@ -79,7 +79,8 @@ def start(ctx: Context, task_id: int, holder: str) -> Started:
             tx, task["execution_id"], now=now, deadline=deadline, touch=facts.is_touch, body_hash=body_hash
         )
         if text is not None:
-            executions.write_body(tx, task["execution_id"], text.subject, text.text, now)
+            body = {"subject": text.subject, "body": text.text, "written_at": now}
+            executions.write_bodies(tx, [{"execution_id": task["execution_id"], **body}])
         lead.wait(deadline, WaitingOn.TASK, f"held by {holder}")
         lead.log(
             EventKind.TASK_CLAIMED, now, actor=holder, execution_id=task["execution_id"], task_id=task_id

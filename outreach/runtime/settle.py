@@ -10,8 +10,8 @@ from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.engine.timing import MAX_ATTEMPTS, backoff
 from outreach.failpoints import failpoint
-from outreach.models import accounts, executions, tasks
-from outreach.models.base import Tx
+from outreach.models import accounts, executions, leads, tasks
+from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution, LockedSend
 from outreach.models.leads import Lead
 from outreach.providers.base import (
@@ -66,7 +66,11 @@ def _settle_all(
         )
         database_now = max(one.database_now for one in locked.values())
         now = max(ctx.clock.at(database_now), *(claimed.started_at for claimed, _ in asked))
-        written = [_settle_one(ctx, tx, locked[c.execution_id], c, outcome, now) for c, outcome in asked]
+        done: list[Row] = []
+        written = [
+            _settle_one(ctx, tx, locked[c.execution_id], c, outcome, done, now) for c, outcome in asked
+        ]
+        executions.settle_sent(tx, done)
         settled = _go_on(ctx, tx, written, now)
         failpoint("settle.in")
         return settled
@@ -87,14 +91,21 @@ class _Written:
 
 
 def _settle_one(
-    ctx: Context, tx: Tx, locked: LockedSend, claimed: Claimed, outcome: Outcome, now: datetime
+    ctx: Context,
+    tx: Tx,
+    locked: LockedSend,
+    claimed: Claimed,
+    outcome: Outcome,
+    done: list[Row],
+    now: datetime,
 ) -> _Written:
+    """What was surely done goes to `done`, to be written at once for all."""
     lead, execution = locked.lead, locked.execution
     if execution.fence != claimed.fence or execution.state not in _OWN:
         return _too_late(tx, execution, outcome)
     if execution.state is ExecutionState.HELD and not isinstance(outcome, Unknown):
         _dismiss_human(tx, lead, execution, now)
-    found = _write(ctx, tx, lead, execution, outcome, now)
+    found = _write(ctx, tx, lead, execution, outcome, done, now)
     return _Written(effect_by=_effect_by(execution, outcome, now), lead=lead, hints=found)
 
 
@@ -102,10 +113,11 @@ def _go_on(ctx: Context, tx: Tx, written: Sequence[_Written], now: datetime) -> 
     """Every lead whose step this was goes on; an opt-out that waited for the call may have become effective."""
     going = [one.lead for one in written if one.lead is not None and one.hints is None]
     found = dict(zip([lead.id for lead in going], go_on_all(ctx, tx, going, now), strict=True))
-    for lead in (one.lead for one in written if one.lead is not None):
+    ours = [one.lead for one in written if one.lead is not None]
+    for lead in ours:
         if lead.draining:
             drain(ctx, tx, lead.person_id, now)
-        lead.write(tx)
+    leads.write_all(tx, ours)
     return [
         Settled(hints=one.hints or (found.get(one.lead.id, []) if one.lead else []), effect_by=one.effect_by)
         for one in written
@@ -139,14 +151,14 @@ def _dismiss_human(tx: Tx, lead: Lead, execution: Execution, now: datetime) -> N
 
 
 def _write(
-    ctx: Context, tx: Tx, lead: Lead, execution: Execution, outcome: Outcome, now: datetime
+    ctx: Context, tx: Tx, lead: Lead, execution: Execution, outcome: Outcome, done: list[Row], now: datetime
 ) -> Hints | None:
     """None: settled for good or in doubt, and the lead goes on from there."""
     match outcome:
         case Accepted(ids=ids):
-            _note_sent(tx, lead, execution, at=now, now=now, ids=dict(ids), how="accepted")
+            done.append(_note_sent(lead, execution, at=now, now=now, ids=dict(ids), how="accepted"))
         case AlreadyDone(ids=ids):
-            _note_sent(tx, lead, execution, at=now, now=now, ids=dict(ids), how="already_done")
+            done.append(_note_sent(lead, execution, at=now, now=now, ids=dict(ids), how="already_done"))
         case Refused(code=code, detail=detail, retry=retry):
             return _refused(tx, lead, execution, code, detail, retry, now)
         case NotStarted(detail=detail, guarded=guarded):
@@ -162,23 +174,23 @@ def _write(
 
 def sent(ctx: Context, tx: Tx, lead: Lead, execution: Execution, *, now: datetime, **how: Any) -> Hints:
     """-> sent, and on; `how` as in _note_sent. Shared by read-back, echoes and tasks."""
-    _note_sent(tx, lead, execution, now=now, **how)
+    executions.settle_sent(tx, [_note_sent(lead, execution, now=now, **how)])
     return go_on(ctx, tx, lead, now)
 
 
 def _note_sent(
-    tx: Tx, lead: Lead, execution: Execution, *, at: datetime, now: datetime, ids: dict[str, str], how: str,
+    lead: Lead, execution: Execution, *, at: datetime, now: datetime, ids: dict[str, str], how: str,
     done_by: str | None = None, observed: bool | None = None, actor: str = "engine",
-) -> None:  # fmt: skip
-    """-> sent at the instant `at`; the clocks of later edges start there."""
-    executions.settle_sent(
-        tx, execution.id, sent_at=at, effect_by=at, now=now, ids=ids, done_by=done_by, observed=observed
-    )  # fmt: skip
+) -> Row:  # fmt: skip
+    """-> sent at the instant `at`; the clocks of later edges start there. The row to write."""
     lead.attempts = 0
     lead.log(
         EventKind.ACTION_SENT, now, actor=actor, execution_id=execution.id, account_id=execution.account_id, action=execution.kind,
         variant=execution.variant, how=how, sent_at=at.isoformat(), done_by=done_by, observed=observed,
     )  # fmt: skip
+    return {
+        "id": execution.id, "sent_at": at, "now": now, "ids": ids, "done_by": done_by, "observed": observed,
+    }  # fmt: skip
 
 
 def refuse(

@@ -392,18 +392,16 @@ CREATE TABLE execution (
     CHECK ((started_at IS NULL) OR effect_by IS NULL OR effect_by >= started_at),
     CHECK (late_at IS NULL OR late_at > first_due_at)
 ) WITH (fillfactor = 80);
--- Order per lead: at most one open execution.
+-- Order per lead: at most one open execution. Open ones are few: whoever looks for them walks this index.
 CREATE UNIQUE INDEX execution_one_open ON execution (lead_id) WHERE state IN ('calling', 'in_doubt', 'held');
-CREATE INDEX execution_open ON execution (state, call_deadline) WHERE state IN ('calling', 'in_doubt', 'held');
 -- Few: planned steps of sequences that say how late one may be.
 CREATE INDEX execution_late ON execution (late_at) WHERE state = 'planned' AND late_at IS NOT NULL;
 CREATE INDEX execution_account_cap ON execution (account_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_app_cap ON execution (app_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_sequence_cap ON execution (sequence_id, kind, effect_by) WHERE effect_by IS NOT NULL;
-CREATE INDEX execution_instance_cap ON execution (kind, effect_by) WHERE effect_by IS NOT NULL;
 -- An echo counts once, however often it is told.
 CREATE UNIQUE INDEX execution_echo ON execution (inbound_id) WHERE inbound_id IS NOT NULL;
-CREATE INDEX execution_identity ON execution (identity_id, effect_by);
+CREATE INDEX execution_identity ON execution (identity_id);
 
 CREATE TABLE message_body (
     execution_id bigint PRIMARY KEY REFERENCES execution,
