@@ -32,6 +32,7 @@ from redis.retry import Retry
 
 from outreach.limits.caps import Cap, Counted, judge_caps
 from outreach.limits.scope import SLACK, Answer, Full, Granted, Scope, Unavailable, Unseeded
+from outreach.together import Together
 
 __all__ = [
     "Answer",
@@ -215,12 +216,21 @@ class _LogStorage(RedisStorage):
 
     def initialize_storage(self, _uri: str) -> None:
         super().initialize_storage(_uri)
-        script = files("outreach.limits").joinpath("acquire.lua").read_bytes()
-        self.lua_acquire = self.client.register_script(script)
+        here = files("outreach.limits")
+        self.lua_acquire = self.client.register_script(here.joinpath("acquire.lua").read_bytes())
+        self.lua_record = self.client.register_script(here.joinpath("record.lua").read_bytes())
 
     @property
     def client(self) -> redis.Redis:
         return cast(redis.Redis, self.get_connection())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One execution's question, as the script reads it."""
+
+    scopes: Sequence[Scope]
+    text: str
 
 
 class RedisLimiter:
@@ -241,6 +251,8 @@ class RedisLimiter:
         # The braces keep all logs of an instance on one node of a cluster, where one script may touch them together.
         self._logs = _LogStorage(url, connection_pool=pool, key_prefix=f"outreach:{{{instance}}}:log")
         self._pool = pool
+        self._acquires: Together[_Ask, Answer] = Together()
+        self._records: Together[Sequence[tuple[str, str]], Unavailable | None] = Together()
 
     def acquire(
         self, execution_id: int, scopes: Sequence[Scope], now: datetime, effect_by: datetime
@@ -248,22 +260,28 @@ class RedisLimiter:
         limited = [scope for scope in scopes if scope.limits]
         if not limited:
             return Granted()
-        ask = json.dumps(_ask(execution_id, limited, now, effect_by))
-        reply = _answered(lambda: self._logs.lua_acquire([self._key(scope) for scope in limited], [ask]))
-        return reply if isinstance(reply, Unavailable) else _read_reply(reply, limited)
+        ask = _Ask(limited, json.dumps(_ask(execution_id, limited, now, effect_by)))
+        return self._acquires.do(ask, self._acquire_all)
+
+    def _acquire_all(self, asks: Sequence["_Ask"]) -> list[Answer]:
+        """Threads that ask at the same time share one round trip; each is judged after those before it."""
+        keys = [self._key(scope) for ask in asks for scope in ask.scopes]
+        replies = _answered(lambda: self._logs.lua_acquire(keys, [ask.text for ask in asks]))
+        if isinstance(replies, Unavailable):
+            return [replies] * len(asks)
+        return [_read_reply(reply, ask.scopes) for reply, ask in zip(replies, asks, strict=True)]
 
     def record(
         self, execution_id: int, scopes: Sequence[Scope], started_at: datetime, effect_by: datetime
     ) -> Unavailable | None:
-        def write() -> None:
-            with self._logs.client.pipeline(transaction=True) as pipe:
-                for scope in (scope for scope in scopes if scope.limits):
-                    pipe.zadd(self._key(scope), {str(execution_id): _ms_up(effect_by)})
-                    pipe.zadd(self._key(scope), {"start": -_ms_up(started_at)}, lt=True)
-                    pipe.pexpire(self._key(scope), _ttl_ms(scope))
-                pipe.execute()
+        row = {"id": str(execution_id), "start": _ms_up(started_at), "effect_by": _ms_up(effect_by)}
+        rows = [(self._key(s), json.dumps(row | {"ttl": _ttl_ms(s)})) for s in scopes if s.limits]
+        return self._records.do(rows, self._record_all) if rows else None
 
-        return _answered(write)
+    def _record_all(self, asked: Sequence[Sequence[tuple[str, str]]]) -> list[Unavailable | None]:
+        rows = [row for one in asked for row in one]
+        done = _answered(lambda: self._logs.lua_record([key for key, _ in rows], [text for _, text in rows]))
+        return [done if isinstance(done, Unavailable) else None] * len(asked)
 
     def seed(
         self,

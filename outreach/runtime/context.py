@@ -1,16 +1,32 @@
 """The handful of collaborators that every runtime function gets handed. Built once, by outreach.app."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, TypeVar, cast
 
 from outreach.clock import Clock
 from outreach.ids import keyed_digest
 from outreach.limits.limiter import Limiter
-from outreach.models.base import Database
+from outreach.models.base import UNREACHABLE, Database
 from outreach.providers.base import AccountRef, Provider
-from outreach.runtime.together import Together
 from outreach.settings import Settings
+from outreach.together import Together
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Shared:
+    """The transactions of this process that its threads share, by kind."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Together[Any, Any]] = {}
+
+    def do(self, kind: str, item: Item, work: Callable[[Sequence[Item]], Sequence[Result]]) -> Result:
+        """This item's result of `work(items)`, together with whoever else wants the same now."""
+        together = self._kinds.setdefault(kind, Together(same_for_all=UNREACHABLE))
+        return cast(Result, together.do(item, work))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +38,7 @@ class Context:
     db: Database
     limiter: Limiter
     providers: Mapping[str, Provider]
-    together: Together = field(default_factory=Together)
+    together: Shared = field(default_factory=Shared)
     #: channels whose actions this process carries out in the message that has led to them
     carries: frozenset[str] = frozenset()
 

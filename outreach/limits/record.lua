@@ -1,0 +1,15 @@
+-- The ledger's word on executions: each started then, and counts until its effect_by. The logs are those of acquire.lua.
+--
+-- KEYS     the logs, one per row
+-- ARGV     for each row: JSON {id, start, effect_by, ttl}; instants in epoch milliseconds
+
+for n, text in ipairs(ARGV) do
+  local row = cjson.decode(text)
+  local function integer(number)
+    return string.format('%.0f', number)
+  end
+  redis.call('ZADD', KEYS[n], integer(row.effect_by), row.id)
+  redis.call('ZADD', KEYS[n], 'LT', integer(-row.start), 'start')
+  redis.call('PEXPIRE', KEYS[n], integer(row.ttl))
+end
+return redis.status_reply('OK')
