@@ -338,8 +338,19 @@ def relationship_binding(tx: Tx, lead_id: int, trigger: str | None) -> Row | Non
 
 
 def has_signal(tx: Tx, lead_id: int, kind: SignalKind) -> bool:
-    """Has the lead got one of this kind, used or not?"""
-    return (
-        tx.row("SELECT 1 AS one FROM signal WHERE lead_id = %s AND kind = %s LIMIT 1", (lead_id, kind.value))
-        is not None
+    """Has the lead got one of this kind that no edge was taken on yet?"""
+    found = tx.row(
+        "SELECT 1 AS one FROM signal WHERE lead_id = %s AND kind = %s AND used_at IS NULL LIMIT 1",
+        (lead_id, kind.value),
     )
+    return found is not None
+
+
+def bound_to(tx: Tx, person_id: int, account_id: int, identity_id: int) -> list[int]:
+    """The person's active leads that ask after this very relationship, by id. The caller has locked the person."""
+    rows = tx.rows(
+        "SELECT l.id FROM lead l WHERE l.person_id = %s AND l.state = 'active' AND EXISTS (SELECT 1 FROM lead_binding b"
+        " WHERE b.lead_id = l.id AND b.account_id = %s AND b.identity_id = %s) ORDER BY l.id FOR NO KEY UPDATE",
+        (person_id, account_id, identity_id),
+    )
+    return [row["id"] for row in rows]

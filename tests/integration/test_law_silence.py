@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from outreach.models import leads
 from outreach.models.base import Database
 from outreach.runtime.control import set_account
 from tests.integration.law_support import (
@@ -252,6 +254,73 @@ def test_a_follow_that_only_the_look_up_saw_is_a_follow(db: Database, tmp_path: 
     house.pass_time(2 * DAY, step=HOUR)
     assert (acts(house), house.lead(lead)["state"]) == ([("follow", "ann")], "finished")
     assert [row["kind"] for row in house.db.read("SELECT kind FROM signal")] == ["FOLLOWED_BACK"]
+
+
+def test_a_look_up_that_dies_before_it_is_all_written_proves_no_silence(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
+    house.pass_time(DAY, step=HOUR)
+    follows_back(house, "ann")
+    house.pass_time(DAY - HOUR, step=HOUR)
+    add_signal, deaths = leads.add_signal, []
+
+    def dies(*args: Any, **options: Any) -> bool:
+        if not deaths:
+            deaths.append(args)
+            raise KeyboardInterrupt
+        return add_signal(*args, **options)
+
+    monkeypatch.setattr(leads, "add_signal", dies)
+    with pytest.raises(KeyboardInterrupt):
+        house.pass_time(2 * HOUR, step=5 * MINUTE)
+    house.hints.clear()
+    house.pass_time(2 * HOUR, step=5 * MINUTE)
+    assert (acts(house), house.lead(lead)["state"]) == ([("follow", "ann")], "finished")
+
+
+def test_a_look_up_denies_silence_to_whoever_asked_though_we_never_followed(
+    db: Database, tmp_path: Path
+) -> None:
+    """They have followed us for long; our own follow was refused. The evidence is the lead's, and so is what it says."""
+    house = silent_house(db, tmp_path)
+    house.publish(
+        """
+sequence: refused
+actions:
+  follow: {do: FOLLOW_ON_TWITTER, next: [{on: FAILED, to: later}]}
+  later: {do: WAIT, for: 1h, next: [{on: FOLLOWED_BACK, to: END}, {on: NOT_FOLLOWED_BACK, after: 1d, to: hello}]}
+  hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}"}
+"""
+    )
+    follows_back(house, "ann")
+    fault(house, "follow", "refuse", problem="blocked", times=1)
+    (lead,) = house.enroll("refused", friends(house, "ann"))
+    house.pass_time(DAY + 2 * HOUR, step=5 * MINUTE)
+    assert (acts(house), house.lead(lead)["state"]) == ([], "finished")
+
+
+def test_a_follow_that_an_edge_was_taken_on_denies_no_less_the_next_time(
+    db: Database, tmp_path: Path
+) -> None:
+    house = silent_house(db, tmp_path)
+    house.publish(
+        """
+sequence: twice
+actions:
+  follow: {do: FOLLOW_ON_TWITTER, next: [{on: NOT_FOLLOWED_BACK, after: 1d, to: END}, {on: FOLLOWED_BACK, to: still}]}
+  still: {do: WAIT, for: 1h, next: [{on: NOT_FOLLOWED_BACK, after: 1d, to: unfollow}, {on: FOLLOWED_BACK, to: hello}]}
+  unfollow: {do: UNFOLLOW_ON_TWITTER}
+  hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}"}
+"""
+    )
+    house.enroll("twice", friends(house, "ann"))
+    follows_back(house, "ann")
+    house.pass_time(DAY + HOUR, step=5 * MINUTE)
+    assert house.db.read("SELECT count(*) AS n FROM signal WHERE used_at IS NOT NULL")[0]["n"] == 1
+    house.pass_time(DAY + 2 * HOUR, step=5 * MINUTE)
+    assert acts(house) == [("follow", "ann"), ("dm", "ann")]
 
 
 def test_who_no_longer_exists_does_not_follow_us(db: Database, tmp_path: Path) -> None:
