@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from outreach.engine.decisions import Decision, Exit, Finish, Move, Perform, Then, Wait, Want
 from outreach.engine.graph import Edge, Graph, Node
 from outreach.engine.kinds import (
+    CONTRADICTED_BY,
     NEGATIVE_TRIGGERS,
     ActionKind,
     ExecutionState,
@@ -185,8 +186,9 @@ def _reply_triggers(signal: SignalView) -> tuple[TriggerKind, ...]:
 
 
 def _timed(node: Node, lead: LeadView, now: datetime) -> Move | Then:
-    """The first edge whose time has come; a negative one only on evidence."""
-    edges = sorted((e for e in node.edges if e.kind in _TIMED), key=lambda e: e.after)
+    """The first edge whose time has come; a negative one only on evidence, and never against a signal."""
+    timed = (e for e in node.edges if e.kind in _TIMED and not _denied(e.kind, lead))
+    edges = sorted(timed, key=lambda e: e.after)
     start = _clock_start(node, lead)
     wanting: Wait | None = None
     for edge in edges:
@@ -200,6 +202,12 @@ def _timed(node: Node, lead: LeadView, now: datetime) -> Move | Then:
             return Move(trigger=edge.kind, source=node.key, to=edge.to, due=came_due, deadline=deadline)
         wanting = wanting or Wait(until=due, on=WaitingOn.EVIDENCE, detail=edge.kind.value, wants=wants)
     return wanting or _rest(node, edges, start, now)
+
+
+def _denied(trigger: TriggerKind, lead: LeadView) -> bool:
+    """Does a signal say that they did it? Nothing need ask for the signal: it is true all the same."""
+    kinds = CONTRADICTED_BY.get(trigger, frozenset())
+    return any(signal.kind in kinds for signal in lead.signals)
 
 
 def _rest(node: Node, timed: list[Edge], start: datetime, now: datetime) -> Wait | Finish:

@@ -264,7 +264,8 @@ def test_a_look_up_that_dies_before_it_is_all_written_proves_no_silence(
     house.pass_time(DAY, step=HOUR)
     follows_back(house, "ann")
     house.pass_time(DAY - HOUR, step=HOUR)
-    add_signal, deaths = leads.add_signal, []
+    add_signal = leads.add_signal
+    deaths: list[object] = []
 
     def dies(*args: Any, **options: Any) -> bool:
         if not deaths:

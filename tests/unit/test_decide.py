@@ -227,6 +227,33 @@ def test_a_relationship_needs_a_look_up_of_its_own_after_the_deadline() -> None:
     assert only_move(decide(UNFOLLOWED, looked, NOW)).trigger is T.NOT_FOLLOWED_BACK
 
 
+@pytest.mark.parametrize(
+    ("trigger", "kind"),
+    [
+        (T.NOT_REPLIED, S.REPLIED),
+        (T.NOT_REPLIED, S.REPLIED_TO_NOTE),
+        (T.NOT_FOLLOWED_BACK, S.FOLLOWED_BACK),
+        (T.CONNECTION_NOT_ACCEPTED, S.CONNECTION_ACCEPTED),
+    ],
+)
+def test_no_negative_edge_is_taken_against_a_signal_that_nobody_asked_for(
+    trigger: TriggerKind, kind: SignalKind
+) -> None:
+    lone = graph(follow(edge(trigger, "dm", DAY), edge(T.TIMEOUT, None, 3 * DAY)), dm(), on_reply="continue")
+    proven = lead("follow", state=X.SENT, sent_at=NOW - DAY, read=NOW, looked=NOW)
+    assert only_move(decide(lone, proven, NOW)).trigger is trigger
+    denied = replace(proven, signals=(signal(kind),))
+    assert decide(lone, denied, NOW).then == Wait(until=NOW + 2 * DAY, on=WaitingOn.TIME)
+    unrelated = replace(proven, signals=(signal(S.READ), signal(S.OUT_OF_OFFICE, 2)))
+    assert only_move(decide(lone, unrelated, NOW)).trigger is trigger
+
+
+def test_where_nothing_but_a_denied_edge_is_left_the_graph_has_ended() -> None:
+    lone = graph(follow(edge(T.NOT_FOLLOWED_BACK, "dm", DAY)), dm())
+    denied = lead("follow", signal(S.FOLLOWED_BACK), state=X.SENT, sent_at=NOW)
+    assert decide(lone, denied, NOW).then == Finish()
+
+
 def test_an_edge_that_needs_no_evidence_is_not_held_up_by_one_that_does() -> None:
     both = graph(check(edge(T.NOT_REPLIED, "dm", DAY), edge(T.TIMEOUT, None, 2 * DAY)), dm())
     assert decide(both, lead("check", entered=NOW - 2 * DAY), NOW).then == Finish()
