@@ -63,6 +63,12 @@ def decide(graph: Graph, lead: LeadView, now: datetime) -> Decision:
     raise ValueError(f"{graph.sequence}: a cycle without a wait at {lead.cursor!r}")
 
 
+def contradicted(lead: LeadView) -> bool:
+    """Is an action planned on a silence that has been broken since? Then its edge must be taken back before anything else."""
+    planned = lead.execution is not None and lead.execution.state is ExecutionState.PLANNED
+    return planned and lead.entered_by is not None and _denied(lead.entered_by, lead)
+
+
 def _decision(moves: list[Move], lead: LeadView, then: Then) -> Decision:
     return Decision(
         moves=tuple(moves), cursor=lead.cursor, visits=lead.visits, entered_at=lead.entered_at, then=then

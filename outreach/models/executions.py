@@ -147,9 +147,9 @@ def lock_lead(tx: Tx, lead_id: int) -> LockedLead | None:
 
 _PLAN = Hot("""
 INSERT INTO execution (lead_id, action_id, visit, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause,
-                       cause_deadline, first_due_at, late_at, variant, created_at)
+                       cause_deadline, cause_node, first_due_at, late_at, variant, created_at)
 VALUES (%(lead_id)s, %(action_id)s, %(visit)s, %(sequence_id)s, %(kind)s, %(channel)s, %(account_id)s, %(app_id)s,
-        %(identity_id)s, 'planned', %(cause)s, %(cause_deadline)s, %(first_due_at)s, %(late_at)s, %(variant)s, %(now)s)
+        %(identity_id)s, 'planned', %(cause)s, %(cause_deadline)s, %(cause_node)s, %(first_due_at)s, %(late_at)s, %(variant)s, %(now)s)
 ON CONFLICT (lead_id, action_id, visit) DO NOTHING RETURNING id""")
 
 

@@ -165,7 +165,7 @@ def of_person(tx: Tx, person_id: int) -> list[int]:
 
 
 _VIEW = Hot("""
-SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline, e.next_read_at, e.settled_at,
+SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.cause_node, e.cause_deadline, e.call_deadline, e.next_read_at, e.settled_at,
        b.channels, b.accounts, b.apps, b.identities, b.identity_kinds, b.usable,
        g.ids AS signal_ids, g.kinds AS signal_kinds, g.ats AS signal_ats, g.classes AS signal_classes,
        (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
@@ -207,6 +207,9 @@ class Seen:
     call_deadline: datetime | None
     #: in doubt, and looked for in vain: when the provider may be asked again
     next_read_at: datetime | None
+    #: where the edge was taken that led here; a negative one's deadline
+    cause_node: str | None
+    cause_deadline: datetime | None
     bindings: Mapping[Channel, Binding]
 
 
@@ -222,6 +225,8 @@ def view(tx: Tx, lead: Lead, graph: Graph) -> Seen:
         execution_id=row["execution_id"],
         call_deadline=row["call_deadline"],
         next_read_at=row["next_read_at"],
+        cause_node=row["cause_node"],
+        cause_deadline=row["cause_deadline"],
         bindings=bindings,
     )
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from outreach.engine.decide import decide
+from outreach.engine.decide import contradicted, decide
 from outreach.engine.decisions import Decision, Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph
@@ -36,6 +36,8 @@ def go_on(ctx: Context, tx: Tx, lead: Lead, now: datetime) -> Hints:
     try:
         graph = sequences.graph_of(tx, lead.version_id)
         seen = leads.view(tx, lead, graph)
+        if contradicted(seen.view) and _take_back(tx, lead, graph, seen, now):
+            seen = leads.view(tx, lead, graph)
     except NeedsNewerWorker as newer:
         leave_to_newer(lead, newer, now)
         return []
@@ -82,14 +84,43 @@ def _then(
 
 def leave(tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engine") -> None:
     """The lead exits: what is planned is cancelled, its tasks are void. An open call is left to T2."""
+    _cancel(tx, lead, reason, now, actor)
+    lead.end("exited", now, reason)
+    lead.epoch += 1
+    lead.log(EventKind.LEAD_EXITED, now, actor=actor, reason=reason, at_node=lead.cursor)
+
+
+def _cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
     for task in tasks.void_of_lead(tx, lead.id, reason, now):
         lead.log(EventKind.TASK_CLOSED, now, actor=actor, execution_id=task["execution_id"], task_id=task["id"], state="void",
                  held_by=task["holder"])  # fmt: skip
     for execution_id in executions.cancel_planned(tx, lead.id, reason, now):
         lead.log(EventKind.ACTION_CANCELLED, now, actor=actor, execution_id=execution_id, reason=reason)
-    lead.end("exited", now, reason)
-    lead.epoch += 1
-    lead.log(EventKind.LEAD_EXITED, now, actor=actor, reason=reason, at_node=lead.cursor)
+
+
+def _take_back(tx: Tx, lead: Lead, graph: Graph, seen: Seen, now: datetime) -> bool:
+    """They were not silent after all: what was planned on it is cancelled, and the lead stands where the edge was taken.
+
+    Nothing is done there again (its visit is the same); the next visit of the node that is left plans a row of its own.
+    False: a human has begun it, which is as good as a call.
+    """
+    edge, deadline = seen.view.entered_by, seen.cause_deadline
+    assert (
+        seen.execution_id is not None
+        and edge is not None
+        and seen.cause_node is not None
+        and deadline is not None
+    )
+    task = tasks.of_execution(tx, seen.execution_id)
+    if task is not None and task["state"] != "open":
+        return False
+    source, left, reason = graph.node(seen.cause_node), lead.cursor, f"no longer {edge.value}"
+    _cancel(tx, lead, reason, now)
+    lead.log(EventKind.LEAD_MOVED, now, trigger=edge.value, source=left, to=source.key, reason=reason)
+    # Of two such edges to the same node the earlier was taken.
+    after = min(e.after for e in source.edges if e.kind is edge and e.to == left)
+    lead.cursor, lead.entered_at, lead.attempts = source.key, deadline - after - source.wait, 0
+    return True
 
 
 # --- waiting -----------------------------------------------------------------------------------------------
@@ -210,6 +241,7 @@ def _plan(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, bound: Binding, 
             "identity_id": bound.identity_id,
             "cause": cause,
             "cause_deadline": moved.deadline if moved else None,
+            "cause_node": moved.source if moved else None,
             "first_due_at": first_due,
             "late_at": first_due + node.lateness.after if node.lateness else None,
             "variant": variant,

@@ -11,35 +11,23 @@ from outreach.models.base import Database
 from outreach.runtime.control import set_account
 from tests.integration.law_support import (
     DAY,
-    FOLLOW_THEN_UNFOLLOW,
     HOUR,
     MINUTE,
     WRITE_AND_LISTEN,
     acts,
     fault,
+    follows_back,
     friends,
     id_of_handle,
     mend,
     open_house,
     roomy_account,
+    silent_house,
     sql,
 )
 from tests.stage import House
 
 pytestmark = pytest.mark.servers
-
-
-def silent_house(db: Database, folder: Path, *, webhooks: bool = False) -> House:
-    """No webhook tells anything unless told otherwise: only polls and look-ups can know."""
-    house = open_house(db, folder, webhooks=webhooks)
-    roomy_account(house)
-    for text in (FOLLOW_THEN_UNFOLLOW, WRITE_AND_LISTEN):
-        house.publish(text)
-    return house
-
-
-def follows_back(house: House, handle: str) -> None:
-    house.simulator.acts.follow_back(house.clock.now(), id_of_handle(handle), id_of_handle("we"))
 
 
 # --- the inbox -----------------------------------------------------------------------------------------------
@@ -355,40 +343,6 @@ actions:
     assert [row["kind"] for row in rows] == ["FOLLOW_ON_TWITTER", "SEND_EMAIL"]
     # No basis is on record for the address: the gate came past the evidence to that.
     assert rows[1]["reason"] == "basis.none"
-
-
-# --- contradicted after it was planned -----------------------------------------------------------------------
-
-
-def unfollow_waiting_for_room(house: House) -> int:
-    """A lead whose unfollow is planned on evidence that was good, and waits for the account's pace."""
-    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
-    sql(house, """UPDATE account SET pace = '{"UNFOLLOW_ON_TWITTER": 600000}'""")
-    sql(
-        house,
-        "INSERT INTO execution (kind, channel, account_id, app_id, inbound_id, state, cause, started_at, effect_by, sent_at, settled_at, done_by,"
-        " observed, created_at) SELECT 'UNFOLLOW_ON_TWITTER', channel, id, app_id, 1, 'sent', 'by_hand', %s, %s, %s, %s, 'by hand', true, %s"
-        " FROM account",
-        *[house.clock.now() + 2 * DAY - MINUTE] * 5,
-    )
-    house.pass_time(2 * DAY + HOUR, step=5 * MINUTE)
-    assert (house.lead(lead)["cursor"], house.executions(lead)[-1]["state"]) == ("unfollow", "planned")
-    return lead
-
-
-@pytest.mark.parametrize("told", ["by a webhook", "by the fresh look-up alone"])
-def test_who_follows_back_after_the_unfollow_is_planned_is_not_unfollowed(
-    db: Database, tmp_path: Path, told: str
-) -> None:
-    house = silent_house(db, tmp_path, webhooks=told == "by a webhook")
-    lead = unfollow_waiting_for_room(house)
-    follows_back(house, "ann")
-    sql(house, """UPDATE account SET pace = '{"UNFOLLOW_ON_TWITTER": 0}'""")
-    house.pass_time(8 * DAY, step=HOUR)
-    assert acts(house) == [("follow", "ann")]
-    last = house.executions(lead)[-1]
-    assert (last["state"], last["reason"]) == ("blocked", "evidence.contradicted")
-    assert house.lead(lead)["exit_reason"] == "evidence.contradicted"
 
 
 def test_a_handle_that_is_resolved_late_still_needs_the_evidence_of_its_edge(

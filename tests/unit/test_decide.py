@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from outreach.engine.decide import decide
+from outreach.engine.decide import contradicted, decide
 from outreach.engine.decisions import Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.graph import Node
 from outreach.engine.kinds import (
@@ -246,6 +246,26 @@ def test_no_negative_edge_is_taken_against_a_signal_that_nobody_asked_for(
     assert decide(lone, denied, NOW).then == Wait(until=NOW + 2 * DAY, on=WaitingOn.TIME)
     unrelated = replace(proven, signals=(signal(S.READ), signal(S.OUT_OF_OFFICE, 2)))
     assert only_move(decide(lone, unrelated, NOW)).trigger is trigger
+
+
+@pytest.mark.parametrize(
+    ("by", "kind", "state", "expected"),
+    [
+        (T.NOT_REPLIED, S.REPLIED, X.PLANNED, True),
+        (T.NOT_FOLLOWED_BACK, S.FOLLOWED_BACK, X.PLANNED, True),
+        (T.CONNECTION_NOT_ACCEPTED, S.CONNECTION_ACCEPTED, X.PLANNED, True),
+        (T.NOT_FOLLOWED_BACK, S.REPLIED, X.PLANNED, False),
+        (T.NOT_REPLIED, S.OUT_OF_OFFICE, X.PLANNED, False),
+        (T.NOT_REPLIED, S.REPLIED, X.CALLING, False),
+        (T.NOT_REPLIED, S.REPLIED, None, False),
+        (T.NORMAL_EDGE, S.REPLIED, X.PLANNED, False),
+        (None, S.REPLIED, X.PLANNED, False),
+    ],
+)
+def test_a_plan_is_contradicted_by_what_denies_its_own_silence_and_only_before_its_call(
+    by: TriggerKind | None, kind: SignalKind, state: ExecutionState | None, expected: bool
+) -> None:
+    assert contradicted(lead("dm", signal(kind), state=state, by=by)) is expected
 
 
 def test_where_nothing_but_a_denied_edge_is_left_the_graph_has_ended() -> None:
