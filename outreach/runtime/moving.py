@@ -117,9 +117,8 @@ def _take_back(tx: Tx, lead: Lead, graph: Graph, seen: Seen, now: datetime) -> b
     source, left, reason = graph.node(seen.cause_node), lead.cursor, f"no longer {edge.value}"
     _cancel(tx, lead, reason, now)
     lead.log(EventKind.LEAD_MOVED, now, trigger=edge.value, source=left, to=source.key, reason=reason)
-    # Of two such edges to the same node the earlier was taken.
-    after = min(e.after for e in source.edges if e.kind is edge and e.to == left)
-    lead.cursor, lead.entered_at, lead.attempts = source.key, deadline - after - source.wait, 0
+    after = next(e.after for e in source.edges if e.kind is edge)
+    lead.cursor, lead.entered_at = source.key, deadline - after - source.wait
     return True
 
 

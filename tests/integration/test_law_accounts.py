@@ -132,7 +132,8 @@ def test_a_stop_takes_its_locks_in_the_order_of_a_claim(
         tx.execute("SELECT 1 FROM app FOR NO KEY UPDATE")
         stopping.start()
         while not tx.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
-            threading.Event().wait(0.01)
+            assert stopping.is_alive(), "it has not waited for the app"
+            stopping.join(0.01)
         # Not held by the stop: each of these would fail, not wait. The account and the claimed row come after the app.
         tx.execute("SELECT 1 FROM account WHERE name = 'we' FOR NO KEY UPDATE NOWAIT")
         tx.execute("SELECT 1 FROM lead FOR NO KEY UPDATE NOWAIT")
