@@ -218,14 +218,16 @@ def _denied(trigger: TriggerKind, lead: LeadView) -> bool:
 
 def _rest(node: Node, timed: list[Edge], start: datetime, now: datetime) -> Wait | Finish:
     """Nothing to take now: wait for the next deadline, for a signal, or finish where no edge is left to wait for."""
-    coming = [start + e.after for e in timed if start + e.after > now]
+    coming = [e for e in timed if start + e.after > now]
     signals = [e for e in node.edges if e.kind not in _TIMED and e.kind is not TriggerKind.FAILED]
     if not coming and not signals:
         if start > now:
             return Wait(until=start, on=WaitingOn.TIME)
         return Finish()
     on = WaitingOn.SIGNAL if signals or any(e.kind in NEGATIVE_TRIGGERS for e in timed) else WaitingOn.TIME
-    return Wait(until=min(coming, default=now + _IDLE), on=on)
+    if not coming:
+        return Wait(until=now + _IDLE, on=on)
+    return Wait(until=start + coming[0].after, on=on, silence=coming[0].kind is TriggerKind.NOT_REPLIED)
 
 
 def _clock_start(node: Node, lead: LeadView) -> datetime:

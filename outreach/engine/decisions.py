@@ -46,6 +46,8 @@ class Wait:
     on: WaitingOn
     detail: str | None = None
     wants: Want | None = None
+    #: `until` is the deadline of somebody's silence, and nothing comes due before it
+    silence: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

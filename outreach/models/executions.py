@@ -1,6 +1,6 @@
 """The ledger: planned, opened by T1, settled by T2. Every transition of docs/state_machine.md is one function here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,8 +58,8 @@ _READ = Hot(f"SELECT {_COLUMNS} FROM execution WHERE id = %s")
 _LOCKED = (
     f"database_now, person_id, moved, {leads.LOCKED}, {fields_of('the_execution', 'execution_', _COLUMNS)}"
 )
-_LOCK_SETTLEMENT = Hot(f"SELECT {_LOCKED}, NULL AS next_fence FROM lock_settlement(%s)")
-_LOCK = Hot(f"SELECT {_LOCKED}, next_fence FROM lock_send(%s, %s)")
+_LOCK_SETTLEMENTS = Hot(f"SELECT {_LOCKED}, NULL AS next_fence FROM lock_settlements(%s)")
+_LOCK_SENDS = Hot(f"SELECT {_LOCKED}, next_fence FROM lock_sends(%s, %s)")
 
 
 def read(tx: Tx, execution_id: int) -> Execution | None:
@@ -89,35 +89,49 @@ def share_sends(tx: Tx) -> None:
     tx.write("SELECT pg_advisory_xact_lock_shared(%s)", (SENDS_LOCK,))
 
 
-def lock_for_send(tx: Tx, execution_id: int, scopes: Sequence[str] = ()) -> LockedSend | None:
-    """`sends` shared, then person, app, account, lead, execution. None: no such row. Raises StartAgain.
+def lock_for_sends(
+    tx: Tx, execution_ids: Sequence[int], scopes: Collection[str] = ()
+) -> dict[int, LockedSend]:
+    """`sends` shared, then persons, apps, accounts, leads, executions; by execution, those that exist. Raises StartAgain.
 
-    `scopes`: for T1, the scopes beyond the account whose caps are about to be counted ("app", or a name of its own).
+    `scopes`: for T1, the scopes beyond the accounts whose caps are about to be counted ("app", or a name of its own).
     """
-    return _locked(tx.row(_LOCK, (execution_id, list(scopes))), execution_id)
+    return _locked(tx.rows(_LOCK_SENDS, (list(execution_ids), list(scopes))))
+
+
+def lock_for_send(tx: Tx, execution_id: int, scopes: Collection[str] = ()) -> LockedSend | None:
+    """The same for one. None: no such row."""
+    return lock_for_sends(tx, [execution_id], scopes).get(execution_id)
+
+
+def lock_for_settlements(tx: Tx, execution_ids: Sequence[int]) -> dict[int, LockedSend]:
+    """`sends` shared, then persons, leads, executions: whoever settles needs neither app nor account. Raises StartAgain."""
+    return _locked(tx.rows(_LOCK_SETTLEMENTS, (list(execution_ids),)))
 
 
 def lock_for_settlement(tx: Tx, execution_id: int) -> LockedSend | None:
-    """`sends` shared, then person, lead, execution: whoever settles needs neither app nor account. Raises StartAgain."""
-    return _locked(tx.row(_LOCK_SETTLEMENT, (execution_id,)), execution_id)
+    """The same for one. None: no such row."""
+    return lock_for_settlements(tx, [execution_id]).get(execution_id)
 
 
-def _locked(locked: Row | None, execution_id: int) -> LockedSend | None:
-    if locked is None:
-        return None
-    if locked["moved"]:
-        raise StartAgain(f"execution {execution_id}: the lead changed its person")
+def _locked(rows: Sequence[Row]) -> dict[int, LockedSend]:
+    return {row["execution_id"]: _locked_send(row) for row in rows}
+
+
+def _locked_send(row: Row) -> LockedSend:
+    if row["moved"]:
+        raise StartAgain(f"execution {row['execution_id']}: the lead changed its person")
     return LockedSend(
-        database_now=locked["database_now"],
-        person_id=locked["person_id"],
-        execution=_execution(part_of(locked, "execution_")),
-        lead=leads.locked(locked),
-        next_fence=locked["next_fence"],
+        database_now=row["database_now"],
+        person_id=row["person_id"],
+        execution=_execution(part_of(row, "execution_")),
+        lead=leads.locked(row),
+        next_fence=row["next_fence"],
     )
 
 
-_LOCK_LEAD = Hot(
-    f"SELECT database_now, moved, {leads.LOCKED}, {fields_of('open_execution', 'execution_', _COLUMNS)} FROM lock_lead(%s)"
+_LOCK_LEADS = Hot(
+    f"SELECT database_now, moved, {leads.LOCKED}, {fields_of('open_execution', 'execution_', _COLUMNS)} FROM lock_leads(%s)"
 )
 
 
@@ -130,13 +144,19 @@ class LockedLead:
     open: Execution | None
 
 
+def lock_leads(tx: Tx, lead_ids: Sequence[int]) -> dict[int, LockedLead]:
+    """Lock persons, then leads; by lead, those that exist. Raises StartAgain."""
+    return {row["lead_id"]: _locked_lead(row) for row in tx.rows(_LOCK_LEADS, (list(lead_ids),))}
+
+
 def lock_lead(tx: Tx, lead_id: int) -> LockedLead | None:
-    """Lock person, then lead. None: there is no such lead. Raises StartAgain."""
-    row = tx.row(_LOCK_LEAD, (lead_id,))
-    if row is None:
-        return None
+    """The same for one. None: there is no such lead."""
+    return lock_leads(tx, [lead_id]).get(lead_id)
+
+
+def _locked_lead(row: Row) -> LockedLead:
     if row["moved"]:
-        raise StartAgain(f"lead {lead_id} changed its person")
+        raise StartAgain(f"lead {row['lead_id']} changed its person")
     execution = part_of(row, "execution_")
     return LockedLead(
         database_now=row["database_now"],
@@ -145,25 +165,31 @@ def lock_lead(tx: Tx, lead_id: int) -> LockedLead | None:
     )
 
 
-_PLAN = Hot("""
-INSERT INTO execution (lead_id, action_id, visit, sequence_id, kind, channel, account_id, app_id, identity_id, state, cause,
-                       cause_deadline, cause_node, first_due_at, late_at, variant, created_at)
-VALUES (%(lead_id)s, %(action_id)s, %(visit)s, %(sequence_id)s, %(kind)s, %(channel)s, %(account_id)s, %(app_id)s,
-        %(identity_id)s, 'planned', %(cause)s, %(cause_deadline)s, %(cause_node)s, %(first_due_at)s, %(late_at)s, %(variant)s, %(now)s)
-ON CONFLICT (lead_id, action_id, visit) DO NOTHING RETURNING id""")
+#: What plan() writes, and how each travels in the array of its column.
+_PLANNED = {
+    "lead_id": "bigint", "action_id": "bigint", "visit": "int", "sequence_id": "bigint", "kind": "text", "channel": "text",
+    "account_id": "bigint", "app_id": "bigint", "identity_id": "bigint", "cause": "text", "cause_deadline": "timestamptz",
+    "cause_node": "text", "first_due_at": "timestamptz", "late_at": "timestamptz", "variant": "text", "created_at": "timestamptz",
+}  # fmt: skip
+_PLAN = Hot(f"""
+INSERT INTO execution ({", ".join(_PLANNED)}, state)
+SELECT q.*, 'planned' FROM unnest({", ".join(f"%({name})s::{type_}[]" for name, type_ in _PLANNED.items())}) q
+ON CONFLICT (lead_id, action_id, visit) DO NOTHING RETURNING id, lead_id""")
 
 
-def plan(tx: Tx, values: Mapping[str, Any]) -> int:
-    """The planned row of (lead, action, visit): a new one, or the one that stands there."""
-    inserted = tx.row(_PLAN, values)
-    if inserted:
-        return int(inserted["id"])
-    return int(
-        tx.one(
-            "SELECT id FROM execution WHERE lead_id = %(lead_id)s AND action_id = %(action_id)s AND visit = %(visit)s",
-            values,
-        )["id"]
-    )
+def plan(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """The planned rows of (lead, action, visit), one per lead: new ones, or those that stand there; ids by lead."""
+    if not rows:
+        return {}
+    columns = {name: [row[name] for row in rows] for name in _PLANNED}
+    found = {row["lead_id"]: row["id"] for row in tx.rows(_PLAN, columns)}
+    for row in rows:
+        if row["lead_id"] not in found:
+            found[row["lead_id"]] = tx.value(
+                "SELECT id FROM execution WHERE lead_id = %(lead_id)s AND action_id = %(action_id)s AND visit = %(visit)s",
+                row,
+            )
+    return found
 
 
 _BEGIN_CALL = Hot("""

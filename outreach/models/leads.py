@@ -164,26 +164,29 @@ def of_person(tx: Tx, person_id: int) -> list[int]:
     return [row["id"] for row in rows]
 
 
-_VIEW = Hot("""
+_VIEWS = Hot("""
+SELECT q.lead AS lead_id, v.*
+  FROM unnest(%(leads)s::bigint[], %(actions)s::bigint[], %(visits)s::int[], %(channels)s::text[]) q (lead, action, visit, channel)
+ CROSS JOIN LATERAL (
 SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.cause_node, e.cause_deadline, e.call_deadline, e.next_read_at, e.settled_at,
        b.channels, b.accounts, b.apps, b.identities, b.identity_kinds, b.usable,
        g.ids AS signal_ids, g.kinds AS signal_kinds, g.ats AS signal_ats, g.classes AS signal_classes,
        (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
-          FROM listening_accounts(%(lead)s) a
+          FROM listening_accounts(q.lead) a
           LEFT JOIN watermark w ON w.account_id = a.account_id AND w.stream = 'inbox') AS read_up_to,
        (SELECT r.checked_at FROM lead_binding b JOIN relationship r ON r.account_id = b.account_id AND r.identity_id = b.identity_id
-         WHERE b.lead_id = %(lead)s AND b.channel = %(channel)s) AS looked_up_at
+         WHERE b.lead_id = q.lead AND b.channel = q.channel) AS looked_up_at
   FROM (SELECT 1) one
-  LEFT JOIN execution e ON e.lead_id = %(lead)s AND e.action_id = %(action)s AND e.visit = %(visit)s
+  LEFT JOIN execution e ON e.lead_id = q.lead AND e.action_id = q.action AND e.visit = q.visit
   CROSS JOIN LATERAL (
        SELECT array_agg(k.channel) AS channels, array_agg(k.account_id) AS accounts, array_agg(a.app_id) AS apps,
               array_agg(k.identity_id) AS identities, array_agg(i.kind) AS identity_kinds,
               array_agg(i.status NOT IN ('not_found', 'shared')) AS usable
-         FROM lead_binding k JOIN identity i ON i.id = k.identity_id JOIN account a ON a.id = k.account_id WHERE k.lead_id = %(lead)s) b
+         FROM lead_binding k JOIN identity i ON i.id = k.identity_id JOIN account a ON a.id = k.account_id WHERE k.lead_id = q.lead) b
   CROSS JOIN LATERAL (
        SELECT array_agg(s.id ORDER BY s.at, s.id) AS ids, array_agg(s.kind ORDER BY s.at, s.id) AS kinds,
               array_agg(s.at ORDER BY s.at, s.id) AS ats, array_agg(s.class ORDER BY s.at, s.id) AS classes
-         FROM signal s WHERE s.lead_id = %(lead)s AND s.used_at IS NULL) g""")
+         FROM signal s WHERE s.lead_id = q.lead AND s.used_at IS NULL) g OFFSET 0) v""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,12 +216,22 @@ class Seen:
     bindings: Mapping[Channel, Binding]
 
 
-def view(tx: Tx, lead: Lead, graph: Graph) -> Seen:
-    """What decide() may know of the lead, read in one statement."""
-    action = sequences.action_ids(tx, lead.version_id)[lead.cursor]
-    visit = lead.visits.get(lead.cursor, 1)
-    channel = _asked_channel(graph.node(lead.cursor))
-    row = tx.one(_VIEW, {"lead": lead.id, "action": action, "visit": visit, "channel": channel})
+def views(tx: Tx, asked: Sequence[tuple[Lead, Graph]]) -> dict[int, Row]:
+    """What decide() may know of the leads, read in one statement: for `seen`; by lead."""
+    rows = tx.rows(
+        _VIEWS,
+        {
+            "leads": [lead.id for lead, _ in asked],
+            "actions": [sequences.action_ids(tx, lead.version_id)[lead.cursor] for lead, _ in asked],
+            "visits": [lead.visits.get(lead.cursor, 1) for lead, _ in asked],
+            "channels": [_asked_channel(graph.node(lead.cursor)) for lead, graph in asked],
+        },
+    )
+    return {row["lead_id"]: row for row in rows}
+
+
+def seen(lead: Lead, row: Row) -> Seen:
+    """A row of `views` as values. Raises NeedsNewerWorker where a newer release wrote it."""
     bindings = _bindings(row)
     return Seen(
         view=_view(lead, row, bindings),

@@ -76,7 +76,7 @@ def counted(tx: Tx, counts: Sequence[Count]) -> list[int]:
     return answers
 
 
-_CLAIM_SENDS = """
+_CLAIM_FILED = """
 UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
     SELECT d.id FROM unnest(%(accounts)s::bigint[], %(kinds)s::text[], %(tops)s::int[]) AS q (account_id, kind, top)
      CROSS JOIN LATERAL (SELECT l.id FROM lead l
@@ -86,7 +86,7 @@ UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
 RETURNING id, due_at, account_id, next_kind"""
 
 
-def claim_sends(
+def claim_filed(
     tx: Tx, tops: Sequence[tuple[int, str, int]], *, now: datetime, horizon: datetime, lease: datetime
 ) -> list[Row]:
     """Per (account, kind, top): the top leads by due_at, leased."""
@@ -101,7 +101,7 @@ def claim_sends(
         "horizon": horizon,
         "lease": lease,
     }
-    return tx.rows(_CLAIM_SENDS, params)
+    return tx.rows(_CLAIM_FILED, params)
 
 
 def claim_late(tx: Tx, *, now: datetime, lease: datetime, limit: int) -> list[Row]:

@@ -3,40 +3,31 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from outreach.models.base import Row, Tx
+from outreach.models.base import Hot, Row, Tx
 
 INBOX = "inbox"
 
 
-def want_inbox(tx: Tx, account_id: int, deadline: datetime) -> bool:
-    """Somebody waits for evidence up to `deadline`. True: nobody had asked for so much yet."""
-    tx.execute(
-        "INSERT INTO watermark (account_id, stream) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        (account_id, INBOX),
-    )
-    return bool(
-        tx.execute(
-            "UPDATE watermark SET wanted_at = %s WHERE account_id = %s AND stream = %s AND (wanted_at IS NULL OR wanted_at < %s)",
-            (deadline, account_id, INBOX, deadline),
-        )
-    )
+_BEGIN_POLL = Hot("""
+INSERT INTO watermark AS w (account_id, stream, fence, retry_at) VALUES (%(account)s, 'inbox', nextval('fence'), %(lease)s)
+    ON CONFLICT (account_id, stream) DO UPDATE SET fence = excluded.fence, retry_at = excluded.retry_at
+ WHERE (w.retry_at IS NULL OR w.retry_at <= %(now)s)
+   AND (w.polled_at IS NULL OR w.read_up_to IS NULL OR w.polled_at <= %(stale)s
+        OR (w.polled_at <= %(recent)s AND EXISTS (SELECT 1 FROM lead l WHERE l.account_id = w.account_id
+                                                     AND l.next_kind = 'CHECK_FOR_REPLY' AND l.due_at <= %(now)s)))
+RETURNING w.cursor, w.fence""")
 
 
-def begin_poll(tx: Tx, account_id: int, *, now: datetime, lease: datetime, stale: datetime) -> Row | None:
+def begin_poll(
+    tx: Tx, account_id: int, *, now: datetime, lease: datetime, stale: datetime, recent: datetime
+) -> Row | None:
     """Take the stream's fence (compare-and-set): its cursor and fence.
 
-    None while another poll is under way or told to wait, or while what is read reaches as far as anybody asked for and is
-    younger than `stale`: a hundred leads that ask at once cost one poll.
+    None while another poll is under way or told to wait; while the last one is younger than `stale` and nobody waits for
+    evidence; and while it is younger than `recent` in any case: a hundred leads that ask at once cost one poll.
     """
-    tx.execute(
-        "INSERT INTO watermark (account_id, stream) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        (account_id, INBOX),
-    )
     return tx.row(
-        "UPDATE watermark SET fence = nextval('fence'), retry_at = %s WHERE account_id = %s AND stream = %s"
-        " AND (retry_at IS NULL OR retry_at <= %s) AND (read_up_to IS NULL OR read_up_to < wanted_at OR polled_at <= %s)"
-        " RETURNING cursor, fence, read_up_to",
-        (lease, account_id, INBOX, now, stale),
+        _BEGIN_POLL, {"account": account_id, "now": now, "lease": lease, "stale": stale, "recent": recent}
     )
 
 
@@ -75,12 +66,20 @@ def oldest_undigested(tx: Tx, account_id: int) -> datetime | None:
     return found
 
 
-def wake_readers(tx: Tx, account_id: int, kind: str, now: datetime) -> list[int]:
-    """Leads that waited for this account's evidence: due now; the ids of those that were not yet."""
+_WAKE_READERS = Hot("""
+UPDATE lead SET due_at = least(due_at, %(now)s), hinted_until = %(lease)s WHERE id IN (
+    SELECT id FROM lead WHERE account_id = %(account)s AND next_kind = %(kind)s
+       AND (waiting_on = 'evidence' OR due_at <= %(up_to)s) AND (hinted_until IS NULL OR hinted_until <= %(now)s)
+     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING id""")
+
+
+def wake_readers(
+    tx: Tx, account_id: int, kind: str, *, up_to: datetime, now: datetime, lease: datetime
+) -> list[int]:
+    """Leads filed under this read whose evidence it may have brought (those that were due by `up_to`): leased; their ids."""
     rows = tx.rows(
-        "UPDATE lead SET due_at = %s WHERE id IN (SELECT id FROM lead WHERE account_id = %s AND next_kind = %s AND due_at > %s"
-        " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) RETURNING id",
-        (now, account_id, kind, now),
+        _WAKE_READERS, {"account": account_id, "kind": kind, "up_to": up_to, "now": now, "lease": lease}
     )
     return sorted(row["id"] for row in rows)
 
@@ -97,13 +96,16 @@ def want_relationship(tx: Tx, account_id: int, identity_id: int, now: datetime) 
     )
 
 
-def wake_looked_up(tx: Tx, account_id: int, identity_ids: Sequence[int], now: datetime) -> list[int]:
-    """Leads that waited for the look-up of exactly these people: due now; their ids."""
+def wake_looked_up(
+    tx: Tx, account_id: int, identity_ids: Sequence[int], *, now: datetime, lease: datetime
+) -> list[int]:
+    """Leads that waited for the look-up of exactly these people: due now, leased; their ids."""
     rows = tx.rows(
-        "UPDATE lead SET due_at = %s WHERE id IN (SELECT l.id FROM lead l JOIN lead_binding b ON b.lead_id = l.id"
-        " WHERE l.account_id = %s AND l.next_kind = 'LOOK_UP' AND l.due_at > %s AND b.identity_id = ANY(%s)"
-        " ORDER BY l.id FOR NO KEY UPDATE OF l SKIP LOCKED) RETURNING id",
-        (now, account_id, now, list(identity_ids)),
+        "UPDATE lead SET due_at = least(due_at, %(now)s), hinted_until = %(lease)s"
+        " WHERE id IN (SELECT l.id FROM lead l JOIN lead_binding b ON b.lead_id = l.id"
+        " WHERE l.account_id = %(account)s AND l.next_kind = 'LOOK_UP' AND b.identity_id = ANY(%(identities)s)"
+        " AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s) ORDER BY l.id FOR NO KEY UPDATE OF l SKIP LOCKED) RETURNING id",
+        {"account": account_id, "identities": list(identity_ids), "now": now, "lease": lease},
     )
     return sorted(row["id"] for row in rows)
 

@@ -1,7 +1,9 @@
 """advance: decide and write down one step for one lead. Idempotent; also the reaper of calls past their deadline."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState
@@ -12,24 +14,33 @@ from outreach.models.leads import Lead
 from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
-from outreach.runtime.moving import go_on
+from outreach.runtime.moving import go_on, go_on_all
 from outreach.runtime.reconcile import read_back_at
 
 
 def advance(ctx: Context, lead_id: int) -> Hints:
     """Look at a lead; what to look at next."""
+    return ctx.together.do("advance", lead_id, partial(_advance_all, ctx))
 
-    def work(tx: Tx) -> Hints:
-        locked = executions.lock_lead(tx, lead_id)
-        if locked is None:
-            return []
-        lead, now = locked.lead, ctx.clock.at(locked.database_now)
+
+def _advance_all(ctx: Context, lead_ids: Sequence[int]) -> list[Hints]:
+    """In one transaction; a lead that is asked about twice is looked at once."""
+
+    def work(tx: Tx) -> dict[int, Hints]:
+        locked = executions.lock_leads(tx, list(dict.fromkeys(lead_ids)))
+        if not locked:
+            return {}
+        now = ctx.clock.at(max(one.database_now for one in locked.values()))
         # A lead that has left may have a call under way still.
-        found = _reap(ctx, tx, lead, locked.open, now) or go_on(ctx, tx, lead, now)
-        lead.write(tx)
-        return found
+        reaped = {id_: _reap(ctx, tx, one.lead, one.open, now) for id_, one in locked.items()}
+        others = [one.lead for id_, one in locked.items() if not reaped[id_]]
+        found = dict(zip([lead.id for lead in others], go_on_all(ctx, tx, others, now), strict=True))
+        for one in locked.values():
+            one.lead.write(tx)
+        return reaped | found
 
-    return ctx.db.run(work)
+    by_lead = ctx.db.run(work)
+    return [by_lead.pop(lead_id, []) for lead_id in lead_ids]
 
 
 def _reap(ctx: Context, tx: Tx, lead: Lead, execution: Execution | None, now: datetime) -> Hints:

@@ -1,7 +1,7 @@
 """The handful of collaborators that every runtime function gets handed. Built once, by outreach.app."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from outreach.clock import Clock
@@ -9,6 +9,7 @@ from outreach.ids import keyed_digest
 from outreach.limits.limiter import Limiter
 from outreach.models.base import Database
 from outreach.providers.base import AccountRef, Provider
+from outreach.runtime.together import Together
 from outreach.settings import Settings
 
 
@@ -21,6 +22,7 @@ class Context:
     db: Database
     limiter: Limiter
     providers: Mapping[str, Provider]
+    together: Together = field(default_factory=Together)
 
     def identifier_digest(self, kind: str, value: str) -> str:
         """How a suppressed identifier is remembered."""
@@ -34,6 +36,11 @@ class Context:
     def call_deadline(self) -> timedelta:
         """D, as a business duration."""
         return self.clock.machine(self.settings.call_deadline_seconds)
+
+    @property
+    def hint_lease(self) -> timedelta:
+        """How long a hint is trusted to arrive: nobody hints its lead again before."""
+        return self.clock.machine(self.settings.hint_lease_seconds)
 
     @property
     def settle(self) -> timedelta:

@@ -79,5 +79,5 @@ def _followed_back(ctx: Context, account_id: int, row: Row, at: datetime) -> Hin
 def _wake(ctx: Context, tx: Tx, account_id: int, identity_ids: Sequence[int]) -> Hints:
     now = ctx.clock.at(tx.database_now())
     more = watermarks.wanted_relationships(tx, account_id, 1)
-    woken = [hints.advance(i) for i in watermarks.wake_looked_up(tx, account_id, identity_ids, now)]
-    return [*woken, *([hints.look_up(account_id)] if more else [])]
+    woken = watermarks.wake_looked_up(tx, account_id, identity_ids, now=now, lease=now + ctx.hint_lease)
+    return [*map(hints.advance, woken), *([hints.look_up(account_id)] if more else [])]

@@ -1,12 +1,15 @@
 """Carry a locked lead as far as decide() says. Not an entry point: every runtime function that moves leads calls it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from outreach.engine.decide import contradicted, decide
 from outreach.engine.decisions import Decision, Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph
-from outreach.engine.kinds import ActionKind, TriggerKind, WaitingOn
+from outreach.engine.kinds import ActionKind, Channel, TriggerKind, WaitingOn
 from outreach.engine.variants import choose
 from outreach.errors import NeedsNewerWorker
 from outreach.models import executions, leads, sequences, tasks, watermarks
@@ -26,24 +29,76 @@ TASK_LOOK = timedelta(days=1)
 _POLL = ActionKind.CHECK_FOR_REPLY
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One lead, what was seen of it, and what decide() said."""
+
+    lead: Lead
+    graph: Graph
+    seen: Seen
+    decision: Decision
+
+    @property
+    def last_move(self) -> Move | None:
+        return self.decision.moves[-1] if self.decision.moves else None
+
+    @property
+    def existing(self) -> int | None:
+        """The node's own execution; a node that was entered just now has none yet."""
+        return None if self.decision.moves else self.seen.execution_id
+
+    @property
+    def bound(self) -> Binding:
+        """Whom the node's action goes to, and by which account: decide() performs only on bound channels."""
+        channel = self.graph.node(self.lead.cursor).channel
+        assert channel is not None
+        return self.seen.bindings[channel]
+
+
 def go_on(ctx: Context, tx: Tx, lead: Lead, now: datetime) -> Hints:
     """Decide and apply; the caller holds person and lead, and writes the lead afterwards."""
-    if not lead.active:
-        return []
-    if lead.paused_at is not None or lead.person_paused:
+    return go_on_all(ctx, tx, [lead], now)[0]
+
+
+def go_on_all(ctx: Context, tx: Tx, leads_: Sequence[Lead], now: datetime) -> list[Hints]:
+    """The same for several leads, in two statements for all of them; their hints in the same order."""
+    steps = _decided(tx, [lead for lead in leads_ if _moves(lead, now)], now)
+    for step in steps.values():
+        _make_moves(tx, step.lead, step.decision, now)
+    planned = executions.plan(tx, [_to_plan(tx, s, now) for s in steps.values() if _needs_plan(s)])
+    return [
+        _then(ctx, tx, steps[lead.id], planned.get(lead.id), now) if lead.id in steps else []
+        for lead in leads_
+    ]
+
+
+def _moves(lead: Lead, now: datetime) -> bool:
+    if lead.active and (lead.paused_at is not None or lead.person_paused):
         lead.wait(now + LOOK_AGAIN, WaitingOn.PAUSE, "person" if lead.person_paused else "lead")
-        return []
-    try:
-        graph = sequences.graph_of(tx, lead.version_id)
-        seen = leads.view(tx, lead, graph)
-        if contradicted(seen.view) and _take_back(tx, lead, graph, seen, now):
-            seen = leads.view(tx, lead, graph)
-    except NeedsNewerWorker as newer:
-        leave_to_newer(lead, newer, now)
-        return []
-    decision = decide(graph, seen.view, now)
-    _make_moves(tx, lead, decision, now)
-    return _then(ctx, tx, lead, graph, decision, seen, now)
+        return False
+    return lead.active
+
+
+def _decided(tx: Tx, leads_: Sequence[Lead], now: datetime) -> dict[int, _Step]:
+    """By lead. Those whose graph or view this code cannot read are left to newer code."""
+    graphs: list[tuple[Lead, Graph]] = []
+    for lead in leads_:
+        try:
+            graphs.append((lead, sequences.graph_of(tx, lead.version_id)))
+        except NeedsNewerWorker as newer:
+            leave_to_newer(lead, newer, now)
+    rows = leads.views(tx, graphs) if graphs else {}
+    steps = {}
+    for lead, graph in graphs:
+        try:
+            seen = leads.seen(lead, rows[lead.id])
+            if contradicted(seen.view) and _take_back(tx, lead, graph, seen, now):
+                seen = leads.seen(lead, leads.views(tx, [(lead, graph)])[lead.id])
+        except NeedsNewerWorker as newer:
+            leave_to_newer(lead, newer, now)
+        else:
+            steps[lead.id] = _Step(lead, graph, seen, decide(graph, seen.view, now))
+    return steps
 
 
 def leave_to_newer(lead: Lead, newer: NeedsNewerWorker, now: datetime) -> None:
@@ -65,20 +120,18 @@ def _make_moves(tx: Tx, lead: Lead, decision: Decision, now: datetime) -> None:
         lead.attempts = 0
 
 
-def _then(
-    ctx: Context, tx: Tx, lead: Lead, graph: Graph, decision: Decision, seen: Seen, now: datetime
-) -> Hints:
-    match decision.then:
+def _then(ctx: Context, tx: Tx, step: _Step, planned: int | None, now: datetime) -> Hints:
+    lead = step.lead
+    match step.decision.then:
         case Finish():
             lead.end("finished", now)
             lead.log(EventKind.LEAD_FINISHED, now, at_node=lead.cursor)
         case Exit(reason=reason):
             leave(tx, lead, reason, now)
         case Wait() as wait:
-            return _wait(ctx, tx, lead, wait, seen, now)
+            return _wait(ctx, tx, lead, wait, step.seen, now)
         case Perform():
-            moved = decision.moves[-1] if decision.moves else None
-            return _perform(ctx, tx, lead, graph, moved, seen, now)
+            return _perform(tx, step, planned, now)
     return []
 
 
@@ -133,9 +186,18 @@ def _wait(ctx: Context, tx: Tx, lead: Lead, wait: Wait, seen: Seen, now: datetim
         lead.wait(max(seen.call_deadline, now), WaitingOn.CALL)
     elif wait.on is WaitingOn.DOUBT:
         _wait_in_doubt(ctx, lead, wait, seen, now)
+    elif wait.silence and len(seen.bindings) == 1:
+        _wait_for_silence(ctx, lead, wait, *seen.bindings.items())
     else:
         lead.wait(wait.until, wait.on, wait.detail)
     return []
+
+
+def _wait_for_silence(ctx: Context, lead: Lead, wait: Wait, bound: tuple[Channel, Binding]) -> None:
+    """Only a read that reaches the deadline can move it: file it under that read, which then wakes all that waited for it."""
+    channel, binding = bound
+    readable = wait.until + ctx.machine(ctx.providers[channel].inbox_lag_seconds)
+    lead.wait_for_account(readable, wait.on, binding.account_id, WANTS[Want.INBOX], wait.detail)
 
 
 def _wait_in_doubt(ctx: Context, lead: Lead, wait: Wait, seen: Seen, now: datetime) -> None:
@@ -148,13 +210,12 @@ def _wait_in_doubt(ctx: Context, lead: Lead, wait: Wait, seen: Seen, now: dateti
 
 def _want(ctx: Context, tx: Tx, lead: Lead, wait: Wait, now: datetime) -> Hints:
     """Silence is not proven yet: file the lead under the account whose evidence it lacks, and ask for one read of it."""
-    again = now + ctx.machine(ctx.settings.tick_seconds)
     if wait.wants is Want.INBOX:
         account_id, channel = leads.least_read_account(tx, lead.id)
         # A read that begins before the provider's lag is over could not reach the deadline.
         readable = wait.until + ctx.machine(ctx.providers[channel].inbox_lag_seconds)
         lead.wait_for_account(
-            max(again, readable), WaitingOn.EVIDENCE, account_id, WANTS[Want.INBOX], wait.detail
+            max(now, readable), WaitingOn.EVIDENCE, account_id, WANTS[Want.INBOX], wait.detail
         )
         return [hints.check_for_reply(account_id)] if readable <= now else []
     bound = leads.relationship_binding(tx, lead.id, wait.detail)
@@ -163,9 +224,7 @@ def _want(ctx: Context, tx: Tx, lead: Lead, wait: Wait, now: datetime) -> Hints:
         lead.wait(now + LOOK_AGAIN, WaitingOn.EVIDENCE, wait.detail)
         return []
     watermarks.want_relationship(tx, bound["account_id"], bound["identity_id"], now)
-    lead.wait_for_account(
-        again, WaitingOn.EVIDENCE, bound["account_id"], WANTS[Want.RELATIONSHIP], wait.detail
-    )
+    lead.wait_for_account(now, WaitingOn.EVIDENCE, bound["account_id"], WANTS[Want.RELATIONSHIP], wait.detail)
     return [hints.look_up(bound["account_id"])]
 
 
@@ -180,24 +239,24 @@ def want_again(ctx: Context, tx: Tx, lead: Lead, execution: Execution, now: date
 # --- planning ----------------------------------------------------------------------------------------------
 
 
-def _perform(
-    ctx: Context, tx: Tx, lead: Lead, graph: Graph, moved: Move | None, seen: Seen, now: datetime
-) -> Hints:
-    node = graph.node(lead.cursor)
-    existing = None if moved else seen.execution_id
-    if existing is not None and _settled_wait(tx, lead, existing, now):
+def _needs_plan(step: _Step) -> bool:
+    return isinstance(step.decision.then, Perform) and step.existing is None
+
+
+def _perform(tx: Tx, step: _Step, planned: int | None, now: datetime) -> Hints:
+    lead, bound, node = step.lead, step.bound, step.graph.node(step.lead.cursor)
+    execution_id = planned or step.existing
+    assert execution_id is not None
+    if planned is not None:
+        _log_plan(step, planned, now)
+    elif _settled_wait(tx, lead, execution_id, now):
         return []
-    assert node.channel is not None
-    # decide() performs only on bound channels
-    bound = seen.bindings[node.channel]
     # Planned before the handle's id is known: the cause and its deadline are the move's, and the move happens once.
-    execution_id = existing or _plan(tx, lead, graph, moved, bound, now)
     if bound.identity_kind == "twitter_handle":
-        again = now + ctx.machine(ctx.settings.tick_seconds)
-        lead.wait_for_account(again, WaitingOn.EVIDENCE, bound.account_id, RESOLVE, "the handle's id")
+        lead.wait_for_account(now, WaitingOn.EVIDENCE, bound.account_id, RESOLVE, "the handle's id")
         return [hints.resolve(bound.account_id)]
-    if existing is not None:
-        executions.point_at(tx, existing, bound.identity_id)
+    if planned is None:
+        executions.point_at(tx, execution_id, bound.identity_id)
     lead.wait_for_account(now, WaitingOn.TIME, bound.account_id, node.kind.value)
     return [hints.perform(node.kind, execution_id)]
 
@@ -220,40 +279,50 @@ def _settled_wait(tx: Tx, lead: Lead, execution_id: int, now: datetime) -> bool:
     return calls and lead.due_at is not None and lead.due_at > now
 
 
-def _plan(tx: Tx, lead: Lead, graph: Graph, moved: Move | None, bound: Binding, now: datetime) -> int:
-    node = graph.node(lead.cursor)
-    assert node.channel is not None
-    variant = choose(node.message, person_id=lead.person_id, node_key=node.key).key if node.message else None
-    cause = moved.trigger.value if moved else "start"
+def _to_plan(tx: Tx, step: _Step, now: datetime) -> dict[str, Any]:
+    """The row to plan, after the moves."""
+    lead, moved, bound = step.lead, step.last_move, step.bound
+    node = step.graph.node(lead.cursor)
     first_due = moved.due if moved else lead.entered_at
-    execution_id = executions.plan(
-        tx,
-        {
-            "lead_id": lead.id,
-            "action_id": sequences.action_ids(tx, lead.version_id)[node.key],
-            "visit": lead.visits.get(node.key, 1),
-            "sequence_id": lead.sequence_id,
-            "kind": node.kind.value,
-            "channel": node.channel.value,
-            "account_id": bound.account_id,
-            "app_id": bound.app_id,
-            "identity_id": bound.identity_id,
-            "cause": cause,
-            "cause_deadline": moved.deadline if moved else None,
-            "cause_node": moved.source if moved else None,
-            "first_due_at": first_due,
-            "late_at": first_due + node.lateness.after if node.lateness else None,
-            "variant": variant,
-            "now": now,
-        },
+    return {
+        "lead_id": lead.id,
+        "action_id": sequences.action_ids(tx, lead.version_id)[node.key],
+        "visit": lead.visits.get(node.key, 1),
+        "sequence_id": lead.sequence_id,
+        "kind": node.kind.value,
+        "channel": node.channel.value if node.channel else None,
+        "account_id": bound.account_id,
+        "app_id": bound.app_id,
+        "identity_id": bound.identity_id,
+        "cause": _cause(step),
+        "cause_deadline": moved.deadline if moved else None,
+        "cause_node": moved.source if moved else None,
+        "first_due_at": first_due,
+        "late_at": first_due + node.lateness.after if node.lateness else None,
+        "variant": _variant(step),
+        "created_at": now,
+    }
+
+
+def _cause(step: _Step) -> str:
+    return step.last_move.trigger.value if step.last_move else "start"
+
+
+def _variant(step: _Step) -> str | None:
+    node = step.graph.node(step.lead.cursor)
+    return (
+        choose(node.message, person_id=step.lead.person_id, node_key=node.key).key if node.message else None
     )
-    lead.log(
+
+
+def _log_plan(step: _Step, execution_id: int, now: datetime) -> None:
+    node = step.graph.node(step.lead.cursor)
+    step.lead.log(
         EventKind.ACTION_SCHEDULED,
         now,
         execution_id=execution_id,
         node=node.key,
         action=node.kind.value,
-        cause=cause,
-        variant=variant,
+        cause=_cause(step),
+        variant=_variant(step),
     )
-    return execution_id

@@ -36,7 +36,9 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, date
         return None
     now = ctx.clock.at(tx.database_now())
     stale = now - ctx.machine(ctx.settings.poll_seconds)
-    mark = watermarks.begin_poll(tx, account_id, now=now, lease=now + 2 * ctx.call_deadline, stale=stale)
+    recent = now - ctx.machine(ctx.settings.tick_seconds)
+    lease = now + 2 * ctx.call_deadline
+    mark = watermarks.begin_poll(tx, account_id, now=now, lease=lease, stale=stale, recent=recent)
     if mark is None:
         return None
     return account_ref(account), mark, now, account["channel"]
@@ -70,12 +72,14 @@ def _end(
         tx, account_id, fence, cursor=page.cursor, read_up_to=mark, polled_at=began_at
     ):
         return []
+    if not page.complete:
+        return []
     now = ctx.clock.at(tx.database_now())
-    return (
-        [hints.advance(i) for i in watermarks.wake_readers(tx, account_id, "CHECK_FOR_REPLY", now)]
-        if page.complete
-        else []
+    # They are filed under the first instant from which a read can reach their deadline.
+    woken = watermarks.wake_readers(
+        tx, account_id, "CHECK_FOR_REPLY", up_to=began_at, now=now, lease=now + ctx.hint_lease
     )
+    return [hints.advance(i) for i in woken]
 
 
 def _failed(ctx: Context, account_id: int, fence: int, failed: ReadFailed, now: datetime) -> Hints:

@@ -53,9 +53,7 @@ def _learn(ctx: Context, tx: Tx, handles: list[Row], ids: dict[str, str]) -> Non
 def _wake(ctx: Context, tx: Tx, account_id: int) -> Hints:
     now = ctx.clock.at(tx.database_now())
     more = watermarks.unresolved(tx, account_id, 1)
-    woken = (
-        [hints.advance(i) for i in watermarks.wake_readers(tx, account_id, "RESOLVE", now)]
-        if not more
-        else []
-    )
-    return [*woken, *([hints.resolve(account_id)] if more else [])]
+    if more:
+        return [hints.resolve(account_id)]
+    woken = watermarks.wake_readers(tx, account_id, "RESOLVE", up_to=now, now=now, lease=now + ctx.hint_lease)
+    return [hints.advance(i) for i in woken]

@@ -79,19 +79,18 @@ def _to_digest(tx: Tx, now: datetime) -> list[int]:
 def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     """Per account the top k by due_at, k = free capacity; then what waits for no account."""
     horizon = now + ctx.machine(ctx.settings.tick_seconds)
-    lease = now + ctx.machine(ctx.settings.hint_lease_seconds)
+    lease = now + ctx.hint_lease
     asked = ticks.asked_for(tx, now=now, horizon=horizon, recently=now - _RECENTLY)
     reads = [_READS[r["kind"]](r["account_id"]) for r in asked if r["kind"] in _READS and _may_read(r)]
     rooms = rooms_of(
         tx, [r for r in asked if r["kind"] not in _READS and _may_send(r, horizon)], now, horizon - now
     )
     tops = [(r.account_id, r.kind, r.top) for r in rooms if r.top > 0]
-    # Leads whose read is overdue look for themselves: the read may have come, and its hint been lost.
-    tops += [(r["account_id"], r["kind"], _MOST_PER_PAIR) for r in asked if r["kind"] in _READS]
     late = ticks.claim_late(tx, now=now, lease=lease, limit=_MOST_OTHERS)
-    claimed = ticks.claim_sends(tx, tops, now=now, horizon=horizon, lease=lease)
-    sends = [row for row in claimed if row["next_kind"] not in _READS]
-    readers = [row for row in claimed if row["next_kind"] in _READS]
+    sends = ticks.claim_filed(tx, tops, now=now, horizon=horizon, lease=lease)
+    # A read wakes its leads; those that it should have woken long since look for themselves.
+    waiting = [(r["account_id"], r["kind"], _MOST_PER_PAIR) for r in asked if r["kind"] in _READS]
+    readers = ticks.claim_filed(tx, waiting, now=now, horizon=now - ctx.hint_lease, lease=lease)
     others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
     others += ticks.claim_strange(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_STRANGE)
     starts = [(row["id"], row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)

@@ -9,6 +9,9 @@ import pytest
 from outreach.models import leads
 from outreach.models.base import Database
 from outreach.runtime.control import set_account
+from outreach.runtime.hints import advance
+from outreach.runtime.poll import poll
+from outreach.runtime.tick import tick
 from tests.integration.law_support import (
     DAY,
     HOUR,
@@ -363,3 +366,68 @@ actions:
     assert (row["state"], row["cause"]) == ("sent", "NOT_REPLIED")
     assert row["cause_deadline"] is not None
     assert acts(house) == [("dm", "ann")]
+
+
+def first_looks(house: House) -> set[str]:
+    return {hint.actor for hint in tick(house.ctx)}
+
+
+def test_the_read_at_the_deadline_wakes_exactly_those_whose_silence_it_can_prove(
+    db: Database, tmp_path: Path
+) -> None:
+    """A hundred leads that wait for silence cost one poll, and each of them one look."""
+    house = silent_house(db, tmp_path)
+    early = house.enroll("listen", friends(house, "ann"))
+    house.run()
+    house.pass_time(DAY, step=HOUR)
+    late = house.enroll("listen", friends(house, "bob"))
+    house.run()
+    deadline = house.lead(early[0])["due_at"]
+    house.clock.advance(deadline - house.clock.now())
+    # The account is what is looked at, not the lead: the read decides who goes on.
+    assert first_looks(house) == {"check_for_reply"}
+    woken = poll(house.ctx, house.lead(early[0])["account_id"])
+    assert woken == [advance(early[0])]
+    assert late[0] not in {hint.id for hint in woken}
+    # The hint that was given is trusted for a while: the sweep does not look beside it.
+    assert "advance_lead" not in first_looks(house)
+
+
+def test_a_lead_whose_read_never_came_looks_for_itself(db: Database, tmp_path: Path) -> None:
+    house = silent_house(db, tmp_path)
+    (lead_id,) = house.enroll("listen", friends(house, "ann"))
+    house.run()
+    house.clock.advance(house.lead(lead_id)["due_at"] - house.clock.now())
+    assert first_looks(house) == {"check_for_reply"}
+    house.clock.advance(house.ctx.hint_lease + MINUTE)
+    assert first_looks(house) == {"check_for_reply", "advance_lead"}
+
+
+def test_a_deadline_asks_for_a_read_however_young_the_last_one_is_but_once_a_tick(
+    db: Database, tmp_path: Path
+) -> None:
+    house = silent_house(db, tmp_path)
+    (lead_id,) = house.enroll("listen", friends(house, "ann"))
+    house.run()
+    account = house.lead(lead_id)["account_id"]
+    assert account is not None
+
+    def polled() -> datetime:
+        found: datetime = house.db.read("SELECT polled_at FROM watermark WHERE account_id = %s", (account,))[
+            0
+        ]["polled_at"]
+        return found
+
+    house.clock.advance(house.lead(lead_id)["due_at"] - house.clock.now() - MINUTE)
+    poll(house.ctx, account)
+    house.clock.advance(MINUTE / 2)
+    before = polled()
+    poll(house.ctx, account)
+    assert polled() == before, "nobody waits yet, and the last read is young"
+    house.clock.advance(MINUTE)
+    poll(house.ctx, account)
+    after = polled()
+    assert after > before, "the deadline has passed"
+    house.clock.advance(MINUTE / 4)
+    poll(house.ctx, account)
+    assert polled() == after, "a second read within the same tick"

@@ -202,7 +202,7 @@ UNFOLLOWED = graph(follow(edge(T.FOLLOWED_BACK), edge(T.NOT_FOLLOWED_BACK, "dm",
 
 def test_before_its_deadline_a_negative_edge_waits_for_a_signal() -> None:
     found = decide(SILENT, lead("check", read=NOW), NOW).then
-    assert found == Wait(until=NOW + DAY, on=WaitingOn.SIGNAL)
+    assert found == Wait(until=NOW + DAY, on=WaitingOn.SIGNAL, silence=True)
 
 
 @pytest.mark.parametrize("read", [None, NOW - timedelta(microseconds=1)])
@@ -323,7 +323,7 @@ def test_each_signal_has_its_edge(kind: SignalKind, trigger: TriggerKind) -> Non
 @pytest.mark.parametrize("kind", [S.READ, S.UNFOLLOWED, S.OUT_OF_OFFICE])
 def test_a_signal_that_no_edge_asks_for_changes_nothing(kind: SignalKind) -> None:
     found = decide(SILENT, lead("check", signal(kind)), NOW)
-    assert (found.moves, found.then) == ((), Wait(until=NOW + DAY, on=WaitingOn.SIGNAL))
+    assert (found.moves, found.then) == ((), Wait(until=NOW + DAY, on=WaitingOn.SIGNAL, silence=True))
 
 
 @pytest.mark.parametrize(

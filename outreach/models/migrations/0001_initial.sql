@@ -489,7 +489,6 @@ CREATE TABLE watermark (
     cursor       text,
     fence        bigint NOT NULL DEFAULT 0,          -- compare-and-set: one poller at a time moves it
     polled_at    timestamptz,
-    wanted_at    timestamptz,                        -- somebody waits for evidence from then on
     failed       text,
     retry_at     timestamptz,
     PRIMARY KEY (account_id, stream)
@@ -567,71 +566,93 @@ CREATE FUNCTION listening_accounts(p_lead bigint) RETURNS TABLE (account_id bigi
 $$;
 
 -- --- T1's locks --------------------------------------------------------------------------------------------
--- Statement one is the shared advisory lock `sends` (key 1000); then rows in the one order of this house. Nothing is
--- judged here. Returns the database's time after the last lock, the rows as they stand under it, and the fence that a claim
--- would have; `moved`: the lead's person changed meanwhile, start again.
--- p_scopes: names of the scopes beyond the account whose caps T1 will count. The app's row is locked where it is among
+-- Statement one is the shared advisory lock `sends` (key 1000); then rows in the one order of this house, kind by kind and
+-- within a kind by id, for all that are asked for. Nothing is judged here. Returns the database's time after the last lock,
+-- the rows as they stand under it, and the fence that a claim would have; `moved`: the lead's person changed meanwhile,
+-- start again.
+-- p_scopes: names of the scopes beyond the account whose caps T1 will count. The apps' rows are locked where "app" is among
 -- them; a sequence and the instance are locked by name, last of all, because others write their rows all the time.
-CREATE FUNCTION lock_send(p_execution bigint, p_scopes text[])
+-- OFFSET 0 keeps each look-up what it is, one row by its id: joined with an array of unknown length, whole tables would be read.
+CREATE FUNCTION lock_sends(p_executions bigint[], p_scopes text[])
 RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean, next_fence bigint, the_execution execution, the_lead lead,
                person_paused boolean, suppressed boolean, draining boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     r record;
+    v_now timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(1000);
-    SELECT l.person_id AS person, e.lead_id AS lead, e.account_id AS account, e.app_id AS app INTO r
-      FROM execution e JOIN lead l ON l.id = e.lead_id WHERE e.id = p_execution;
-    IF NOT FOUND THEN RETURN; END IF;
-    PERFORM 1 FROM person p WHERE p.id = r.person FOR NO KEY UPDATE;
-    PERFORM 1 FROM app a WHERE a.id = r.app AND 'app' = ANY (p_scopes) FOR NO KEY UPDATE;
-    PERFORM 1 FROM account a WHERE a.id = r.account FOR NO KEY UPDATE;
-    PERFORM 1 FROM lead l WHERE l.id = r.lead FOR NO KEY UPDATE;
-    PERFORM 1 FROM execution e WHERE e.id = p_execution FOR NO KEY UPDATE;
+    SELECT array_agg(e.id) AS ids, array_agg(l.person_id) AS persons, array_agg(l.id) AS leads, array_agg(e.account_id) AS accounts,
+           array_agg(e.app_id) AS apps INTO r
+      FROM unnest(p_executions) q (id) CROSS JOIN LATERAL (SELECT * FROM execution x WHERE x.id = q.id OFFSET 0) e
+     CROSS JOIN LATERAL (SELECT * FROM lead x WHERE x.id = e.lead_id OFFSET 0) l;
+    IF r.ids IS NULL THEN RETURN; END IF;
+    PERFORM 1 FROM person p WHERE p.id = ANY (r.persons) ORDER BY p.id FOR NO KEY UPDATE;
+    IF 'app' = ANY (p_scopes) THEN
+        PERFORM 1 FROM app a WHERE a.id = ANY (r.apps) ORDER BY a.id FOR NO KEY UPDATE;
+    END IF;
+    PERFORM 1 FROM account a WHERE a.id = ANY (r.accounts) ORDER BY a.id FOR NO KEY UPDATE;
+    PERFORM 1 FROM lead l WHERE l.id = ANY (r.leads) ORDER BY l.id FOR NO KEY UPDATE;
+    PERFORM 1 FROM execution e WHERE e.id = ANY (r.ids) ORDER BY e.id FOR NO KEY UPDATE;
     PERFORM pg_advisory_xact_lock(1003, s.h)
        FROM (SELECT DISTINCT hashtext(n) AS h FROM unnest(p_scopes) n WHERE n <> 'app' ORDER BY h) s;
-    RETURN QUERY SELECT clock_timestamp(), r.person, l.person_id <> r.person, nextval('fence'), e, l, p.paused_at IS NOT NULL,
-                        p.suppressed_at IS NOT NULL, p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL
-                   FROM execution e JOIN lead l ON l.id = e.lead_id JOIN person p ON p.id = l.person_id WHERE e.id = p_execution;
+    v_now := clock_timestamp();
+    RETURN QUERY SELECT v_now, q.person, x.l_person <> q.person, nextval('fence'), x.e, x.l, x.paused, x.stopped, x.drains
+                   FROM unnest(r.ids, r.persons) q (id, person) CROSS JOIN LATERAL (
+                        SELECT e, l, l.person_id AS l_person, p.paused_at IS NOT NULL AS paused, p.suppressed_at IS NOT NULL AS stopped,
+                               p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS drains
+                          FROM execution e JOIN lead l ON l.id = e.lead_id JOIN person p ON p.id = l.person_id
+                         WHERE e.id = q.id OFFSET 0) x;
 END $$;
 
 -- T2's locks: what settles an execution touches neither app nor account, so sends of one account do not queue up behind
 -- its settlements. Same order, same meaning of the columns.
-CREATE FUNCTION lock_settlement(p_execution bigint)
+CREATE FUNCTION lock_settlements(p_executions bigint[])
 RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean, the_execution execution, the_lead lead, person_paused boolean,
                suppressed boolean, draining boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
     r record;
+    v_now timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(1000);
-    SELECT l.person_id AS person, e.lead_id AS lead INTO r
-      FROM execution e JOIN lead l ON l.id = e.lead_id WHERE e.id = p_execution;
-    IF NOT FOUND THEN RETURN; END IF;
-    PERFORM 1 FROM person p WHERE p.id = r.person FOR NO KEY UPDATE;
-    PERFORM 1 FROM lead l WHERE l.id = r.lead FOR NO KEY UPDATE;
-    PERFORM 1 FROM execution e WHERE e.id = p_execution FOR NO KEY UPDATE;
-    RETURN QUERY SELECT clock_timestamp(), r.person, l.person_id <> r.person, e, l, p.paused_at IS NOT NULL, p.suppressed_at IS NOT NULL,
-                        p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL
-                   FROM execution e JOIN lead l ON l.id = e.lead_id JOIN person p ON p.id = l.person_id WHERE e.id = p_execution;
+    SELECT array_agg(e.id) AS ids, array_agg(l.person_id) AS persons, array_agg(l.id) AS leads INTO r
+      FROM unnest(p_executions) q (id) CROSS JOIN LATERAL (SELECT * FROM execution x WHERE x.id = q.id OFFSET 0) e
+     CROSS JOIN LATERAL (SELECT * FROM lead x WHERE x.id = e.lead_id OFFSET 0) l;
+    IF r.ids IS NULL THEN RETURN; END IF;
+    PERFORM 1 FROM person p WHERE p.id = ANY (r.persons) ORDER BY p.id FOR NO KEY UPDATE;
+    PERFORM 1 FROM lead l WHERE l.id = ANY (r.leads) ORDER BY l.id FOR NO KEY UPDATE;
+    PERFORM 1 FROM execution e WHERE e.id = ANY (r.ids) ORDER BY e.id FOR NO KEY UPDATE;
+    v_now := clock_timestamp();
+    RETURN QUERY SELECT v_now, q.person, x.l_person <> q.person, x.e, x.l, x.paused, x.stopped, x.drains
+                   FROM unnest(r.ids, r.persons) q (id, person) CROSS JOIN LATERAL (
+                        SELECT e, l, l.person_id AS l_person, p.paused_at IS NOT NULL AS paused, p.suppressed_at IS NOT NULL AS stopped,
+                               p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS drains
+                          FROM execution e JOIN lead l ON l.id = e.lead_id JOIN person p ON p.id = l.person_id
+                         WHERE e.id = q.id OFFSET 0) x;
 END $$;
 
--- The locks of everything that moves a lead without sending: person, then lead. Same rules as lock_send. The lead's one open
+-- The locks of everything that moves leads without sending: persons, then leads. Same rules as lock_sends. A lead's one open
 -- execution is read along: nobody settles it without the lead's row.
-CREATE FUNCTION lock_lead(p_lead bigint)
+CREATE FUNCTION lock_leads(p_leads bigint[])
 RETURNS TABLE (database_now timestamptz, person_id bigint, moved boolean, the_lead lead, open_execution execution, person_paused boolean,
                suppressed boolean, draining boolean)
 LANGUAGE plpgsql AS $$
 DECLARE
-    v_person bigint;
+    r record;
+    v_now timestamptz;
 BEGIN
-    SELECT l.person_id INTO v_person FROM lead l WHERE l.id = p_lead;
-    IF NOT FOUND THEN RETURN; END IF;
-    PERFORM 1 FROM person p WHERE p.id = v_person FOR NO KEY UPDATE;
-    PERFORM 1 FROM lead l WHERE l.id = p_lead FOR NO KEY UPDATE;
-    RETURN QUERY SELECT clock_timestamp(), v_person, l.person_id <> v_person, l,
-                        (SELECT e FROM execution e WHERE e.lead_id = l.id AND e.state IN ('calling', 'in_doubt', 'held')),
-                        p.paused_at IS NOT NULL, p.suppressed_at IS NOT NULL,
-                        p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL
-                   FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = p_lead;
+    SELECT array_agg(l.id) AS ids, array_agg(l.person_id) AS persons INTO r
+      FROM unnest(p_leads) q (id) CROSS JOIN LATERAL (SELECT * FROM lead x WHERE x.id = q.id OFFSET 0) l;
+    IF r.ids IS NULL THEN RETURN; END IF;
+    PERFORM 1 FROM person p WHERE p.id = ANY (r.persons) ORDER BY p.id FOR NO KEY UPDATE;
+    PERFORM 1 FROM lead l WHERE l.id = ANY (r.ids) ORDER BY l.id FOR NO KEY UPDATE;
+    v_now := clock_timestamp();
+    RETURN QUERY SELECT v_now, q.person, x.l_person <> q.person, x.l,
+                        (SELECT e FROM execution e WHERE e.lead_id = q.id AND e.state IN ('calling', 'in_doubt', 'held')),
+                        x.paused, x.stopped, x.drains
+                   FROM unnest(r.ids, r.persons) q (id, person) CROSS JOIN LATERAL (
+                        SELECT l, l.person_id AS l_person, p.paused_at IS NOT NULL AS paused, p.suppressed_at IS NOT NULL AS stopped,
+                               p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS drains
+                          FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = q.id OFFSET 0) x;
 END $$;
