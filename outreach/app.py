@@ -28,7 +28,8 @@ log = logging.getLogger("outreach")
 
 #: Where an actor's hints go; an action's actor has its channel's queue, everything else belongs to the engine.
 _QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | {
-    "digest_inbound": INBOUND
+    "digest_inbound": INBOUND,
+    "digest_echo": INBOUND,
 }
 #: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
 _LIVE_FOR = 1.0
@@ -69,7 +70,13 @@ class App:
         self.context.db.close()
 
 
-def build(settings: Settings, *, clock: Clock | None = None, keep_connections: bool = False) -> App:
+def build(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    keep_connections: bool = False,
+    carries: frozenset[str] = frozenset(),
+) -> App:
     """The app of these settings. Raises ConfigurationError where the database is not ours, or not ready."""
     if settings.database_url is None or settings.redis_url is None:
         raise ConfigurationError(
@@ -95,6 +102,7 @@ def build(settings: Settings, *, clock: Clock | None = None, keep_connections: b
         db=db,
         limiter=RedisLimiter(settings.redis_url, instance.key),
         providers=providers,
+        carries=carries,
     )
     broker = make_broker(settings.redis_url, instance.key)
     return App(

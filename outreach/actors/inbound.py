@@ -4,16 +4,25 @@ import dramatiq
 
 from outreach.app import current
 from outreach.runtime.digest import digest
+from outreach.runtime.echo import digest_echo as digest_echo_
 from outreach.runtime.lookup import look_up
+from outreach.runtime.perform import carry_on
 from outreach.runtime.poll import poll
 from outreach.runtime.resolve import resolve
 
 
 @dramatiq.actor(queue_name="inbound")
 def digest_inbound(inbound_id: int) -> None:
-    """Understand one stored row."""
+    """Understand one stored row; answer it if that is due now."""
     app = current()
-    app.hint(digest(app.context, inbound_id))
+    app.hint(carry_on(app.context, digest(app.context, inbound_id)))
+
+
+@dramatiq.actor(queue_name="inbound", priority=2)
+def digest_echo(inbound_id: int) -> None:
+    """Understand our own message, seen from the provider's side."""
+    app = current()
+    app.hint(digest_echo_(app.context, inbound_id))
 
 
 @dramatiq.actor(queue_name="engine")

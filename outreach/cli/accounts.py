@@ -68,7 +68,7 @@ def _add(tx: Any, clock: Any, app_name: str, values: Mapping[str, Any], secrets:
     now = clock.at(tx.database_now())
     if any(row["name"] == values["name"] for row in accounts.listed(tx)):
         raise UsageError(f"there is an account {values['name']!r} already", hint="give it another name")
-    if accounts.by_external_id(tx, values["channel"], values["external_id"]):
+    if accounts.by_external_ids(tx, [(values["channel"], values["external_id"])]):
         raise UsageError("that account is here already, under another name", hint="outreach account list")
     known = accounts.app_named(tx, app_name)
     if known is not None and known["channel"] != values["channel"]:

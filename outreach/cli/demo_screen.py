@@ -133,10 +133,11 @@ def _table(tx: Tx, ctx: Context, pulse: Row, running: Mapping[str, int], taps: i
         title_justify="left",
         expand=False,
     )
-    for heading in ("node", "does", "leads here", "sent", "not sent", "wait for a human"):
+    for heading in ("node", "does", "leads here", "sent", "failed", "too late", "wait for a human"):
         nodes.add_column(heading, justify="left" if heading in ("node", "does") else "right")
     for row in judging.counts_by_node(tx, SEQUENCE):
-        nodes.add_row(row["key"], row["kind"], *(str(row[c]) for c in ("here", "sent", "failed", "human")))
+        numbers = (str(row[c]) for c in ("here", "sent", "failed", "passed_over", "human"))
+        nodes.add_row(row["key"], row["kind"], *numbers)
     lines = [
         f"{pulse['sent']} sent · {pulse['replies']} replies · {pulse['opted_out']} opted out · {pulse['finished']} finished · "
         f"{pulse['exited']} left · {taps} taps by a human · processes: {len(running)}"

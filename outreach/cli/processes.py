@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from outreach import app as apps
 from outreach import failpoints
-from outreach.broker import QUEUES, require_redis
+from outreach.broker import CHANNEL_QUEUES, QUEUES, require_redis
 from outreach.cli.ending import end_with
 from outreach.cli.logs import set_up_logs
 from outreach.cli.session import on_its_clock
@@ -30,7 +30,8 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     require_redis(settings.redis_url)
     count = threads or settings.worker_threads
     # A thread holds one connection at a time, and the app's own look at the live switch may need one more.
-    app = apps.build(replace(settings, pool_size=count + 2), keep_connections=True)
+    carries = frozenset(queues or CHANNEL_QUEUES) & frozenset(CHANNEL_QUEUES)
+    app = apps.build(replace(settings, pool_size=count + 2), keep_connections=True, carries=carries)
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
 

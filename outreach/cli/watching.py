@@ -119,6 +119,7 @@ def stats(
         "planned",
         "sent",
         "failed",
+        "passed_over",
         "blocked",
         "cancelled",
         "waiting",

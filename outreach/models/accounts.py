@@ -1,6 +1,6 @@
 """Apps, accounts and pools: who sends, what the platform permits them, and what stopped them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -36,12 +36,14 @@ def listed(tx: Tx) -> list[Row]:
     return tx.rows(f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id ORDER BY a.name")
 
 
-def by_external_id(tx: Tx, channel: str, external_id: str) -> Row | None:
-    """The account that the provider means."""
-    return tx.row(
-        f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.channel = %s AND a.external_id = %s",
-        (channel, external_id),
+def by_external_ids(tx: Tx, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The accounts that a provider means: ids by channel and external id."""
+    rows = tx.rows(
+        "SELECT a.channel, a.external_id, a.id FROM unnest(%s::text[], %s::text[]) q (channel, external_id)"
+        " JOIN account a ON a.channel = q.channel AND a.external_id = q.external_id",
+        ([channel for channel, _ in keys], [external_id for _, external_id in keys]),
     )
+    return {(row["channel"], row["external_id"]): row["id"] for row in rows}
 
 
 def app_named(tx: Tx, name: str) -> Row | None:

@@ -1,6 +1,7 @@
 """The connection pool and the transaction: `db.run(work)` is the only way to a statement."""
 
 import contextlib
+import json
 import re
 import threading
 import time
@@ -42,8 +43,10 @@ UNREACHABLE = (
 )
 #: Milliseconds. A statement that waits longer than this for a lock gives up; the sweep comes back to its row.
 #: Every statement of the engine has its index, but plans are made once, often while the tables are still empty and unknown
-#: to the planner: scanning them looks cheap then, and the plan stays. Where there is no index it scans all the same.
-_SESSION = "-c enable_seqscan=off -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c jit=off -c plan_cache_mode=force_generic_plan"
+#: to the planner: scanning them, or hashing them, looks cheap then, and the plan stays. So rows are found one by one through
+#: their index; where there is none, Postgres scans all the same.
+_PLANS = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c plan_cache_mode=force_generic_plan"
+_SESSION = f"{_PLANS} -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
 
 #: Advisory lock keys. `sends` is held shared by every T1, and exclusively, for an instant, to drain them.
 SENDS_LOCK = 1000
@@ -117,6 +120,22 @@ def fields_of(composite: str, prefix: str, columns: str) -> str:
 def part_of(row: Row, prefix: str) -> Row:
     """The columns that carry the prefix, without it."""
     return {name[len(prefix) :]: value for name, value in row.items() if name.startswith(prefix)}
+
+
+def table_of(types: Mapping[str, str]) -> str:
+    """A table `q` of rows that travel as one array per column: many rows in one statement. Its parameters are `columns_of`."""
+    # An array of jsonb cannot be written down in EXECUTE; one of text can.
+    arrays = ", ".join(f"%({name})s::{'text' if t == 'jsonb' else t}[]" for name, t in types.items())
+    names = ", ".join(f"{name}::jsonb" if t == "jsonb" else name for name, t in types.items())
+    return f"(SELECT {names} FROM unnest({arrays}) u ({', '.join(types)})) q"
+
+
+def columns_of(types: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The rows, column by column."""
+    return {
+        name: [json.dumps(row[name]) if t == "jsonb" and row[name] is not None else row[name] for row in rows]
+        for name, t in types.items()
+    }
 
 
 class StartAgain(Exception):

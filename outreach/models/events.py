@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from outreach.engine.events import EventKind
-from outreach.models.base import Hot, Row, Tx, to_json
+from outreach.models.base import Hot, Row, Tx, columns_of, table_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,19 +25,18 @@ class Event:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
-_INSERT = Hot("""
-INSERT INTO event (at, kind, lead_id, lead_seq, person_id, sequence_id, account_id, execution_id, actor, payload)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""")
+_NOTED = {
+    "at": "timestamptz", "kind": "text", "lead_id": "bigint", "lead_seq": "int", "person_id": "bigint", "sequence_id": "bigint",
+    "account_id": "bigint", "execution_id": "bigint", "actor": "text", "payload": "jsonb",
+}  # fmt: skip
+_INSERT = Hot(f"INSERT INTO event ({', '.join(_NOTED)}) SELECT q.* FROM {table_of(_NOTED)}")
 
 
 def append(tx: Tx, events: Sequence[Event]) -> None:
     """Write the events in their order."""
-    for e in events:
-        payload = to_json(e.payload)
-        tx.write(
-            _INSERT,
-            (e.at, e.kind.value, e.lead_id, e.lead_seq, e.person_id, e.sequence_id, e.account_id, e.execution_id, e.actor, payload),
-        )  # fmt: skip
+    if events:
+        rows = [{name: getattr(event, name) for name in _NOTED} for event in events]
+        tx.write(_INSERT, columns_of(_NOTED, rows))
 
 
 def tail(

@@ -7,7 +7,18 @@ from typing import Any
 
 from outreach.engine.kinds import ExecutionState, known
 from outreach.models import leads
-from outreach.models.base import SENDS_LOCK, Hot, Row, StartAgain, Tx, fields_of, part_of, to_json
+from outreach.models.base import (
+    SENDS_LOCK,
+    Hot,
+    Row,
+    StartAgain,
+    Tx,
+    columns_of,
+    fields_of,
+    part_of,
+    table_of,
+    to_json,
+)
 from outreach.models.leads import Lead
 
 S = ExecutionState
@@ -165,15 +176,13 @@ def _locked_lead(row: Row) -> LockedLead:
     )
 
 
-#: What plan() writes, and how each travels in the array of its column.
 _PLANNED = {
     "lead_id": "bigint", "action_id": "bigint", "visit": "int", "sequence_id": "bigint", "kind": "text", "channel": "text",
     "account_id": "bigint", "app_id": "bigint", "identity_id": "bigint", "cause": "text", "cause_deadline": "timestamptz",
     "cause_node": "text", "first_due_at": "timestamptz", "late_at": "timestamptz", "variant": "text", "created_at": "timestamptz",
 }  # fmt: skip
 _PLAN = Hot(f"""
-INSERT INTO execution ({", ".join(_PLANNED)}, state)
-SELECT q.*, 'planned' FROM unnest({", ".join(f"%({name})s::{type_}[]" for name, type_ in _PLANNED.items())}) q
+INSERT INTO execution ({", ".join(_PLANNED)}, state) SELECT q.*, 'planned' FROM {table_of(_PLANNED)}
 ON CONFLICT (lead_id, action_id, visit) DO NOTHING RETURNING id, lead_id""")
 
 
@@ -181,8 +190,7 @@ def plan(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     """The planned rows of (lead, action, visit), one per lead: new ones, or those that stand there; ids by lead."""
     if not rows:
         return {}
-    columns = {name: [row[name] for row in rows] for name in _PLANNED}
-    found = {row["lead_id"]: row["id"] for row in tx.rows(_PLAN, columns)}
+    found = {row["lead_id"]: row["id"] for row in tx.rows(_PLAN, columns_of(_PLANNED, rows))}
     for row in rows:
         if row["lead_id"] not in found:
             found[row["lead_id"]] = tx.value(
@@ -192,44 +200,40 @@ def plan(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     return found
 
 
-_BEGIN_CALL = Hot("""
-UPDATE execution SET state = 'calling', fence = %(fence)s, started_at = %(now)s, call_deadline = %(deadline)s,
-       effect_by = %(deadline)s, attempts = attempts + 1, epoch = %(epoch)s, body_hash = %(body_hash)s, touch = %(touch)s,
-       verdict = %(verdict)s, reason = NULL, read_backs = 0, next_read_at = NULL
- WHERE id = %(id)s""")
+_BEGUN = {
+    "id": "bigint", "fence": "bigint", "now": "timestamptz", "deadline": "timestamptz", "epoch": "int", "body_hash": "text",
+    "touch": "boolean", "verdict": "jsonb",
+}  # fmt: skip
+_BEGIN_CALLS = Hot(f"""
+UPDATE execution e SET state = 'calling', fence = q.fence, started_at = q.now, call_deadline = q.deadline, effect_by = q.deadline,
+       attempts = attempts + 1, epoch = q.epoch, body_hash = q.body_hash, touch = q.touch, verdict = q.verdict, reason = NULL,
+       read_backs = 0, next_read_at = NULL
+  FROM {table_of(_BEGUN)} WHERE e.id = q.id""")
 
 
-def begin_call(tx: Tx, execution_id: int, values: Mapping[str, Any]) -> None:
-    """planned -> calling; the caller has seen it planned under its lock. `values`: fence, now, deadline, epoch, body_hash, touch, verdict."""
-    tx.write(_BEGIN_CALL, {**values, "id": execution_id, "verdict": to_json(values["verdict"])})
+def begin_calls(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """planned -> calling; the caller has seen them planned under their locks. A row: the columns of _BEGUN."""
+    if rows:
+        tx.write(_BEGIN_CALLS, columns_of(_BEGUN, rows))
 
 
-_SETTLE_SENT = Hot("""
-UPDATE execution SET state = 'sent', sent_at = %(sent_at)s, effect_by = greatest(%(effect_by)s, started_at), settled_at = %(now)s,
-       provider_ids = provider_ids || %(ids)s::jsonb, reason = NULL, started_at = coalesce(started_at, %(sent_at)s),
-       done_by = coalesce(%(done_by)s, done_by), observed = coalesce(%(observed)s, observed)
- WHERE id = %(id)s""")
+_SENT = {
+    "id": "bigint", "sent_at": "timestamptz", "now": "timestamptz", "ids": "jsonb", "done_by": "text", "observed": "boolean",
+}  # fmt: skip
+_SETTLE_SENT = Hot(f"""
+UPDATE execution e SET state = 'sent', sent_at = q.sent_at, effect_by = greatest(q.sent_at, started_at), settled_at = q.now,
+       provider_ids = provider_ids || q.ids, reason = NULL, started_at = coalesce(started_at, q.sent_at),
+       done_by = coalesce(q.done_by, e.done_by), observed = coalesce(q.observed, e.observed)
+  FROM {table_of(_SENT)} WHERE e.id = q.id""")
 
 
-def settle_sent(
-    tx: Tx,
-    execution_id: int,
-    *,
-    sent_at: datetime,
-    effect_by: datetime,
-    now: datetime,
-    ids: Mapping[str, str],
-    done_by: str | None = None,
-    observed: bool | None = None,
-) -> None:
-    """Any open state (or a claimed task's plan) -> sent. A later answer may add ids, never change the instant of effect."""
-    tx.write(
-        _SETTLE_SENT,
-        {
-            "id": execution_id, "sent_at": sent_at, "effect_by": effect_by, "now": now, "ids": to_json(dict(ids)), "done_by": done_by,
-            "observed": observed,
-        },
-    )  # fmt: skip
+def settle_sent(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Any open state (or a claimed task's plan) -> sent, with effect at sent_at. A row: the columns of _SENT.
+
+    A later answer may add ids, never change the instant of effect.
+    """
+    if rows:
+        tx.write(_SETTLE_SENT, columns_of(_SENT, rows))
 
 
 def add_ids(tx: Tx, execution_id: int, ids: Mapping[str, str]) -> None:
@@ -238,6 +242,11 @@ def add_ids(tx: Tx, execution_id: int, ids: Mapping[str, str]) -> None:
         "UPDATE execution SET provider_ids = provider_ids || %s WHERE id = %s",
         (to_json(dict(ids)), execution_id),
     )
+
+
+def note_echo(tx: Tx, execution_id: int, inbound_id: int) -> None:
+    """This echo was this one's: the next is another's."""
+    tx.write("UPDATE execution SET inbound_id = %s WHERE id = %s", (inbound_id, execution_id))
 
 
 def settle_not(tx: Tx, execution_id: int, state: ExecutionState, reason: str, now: datetime) -> None:
@@ -308,14 +317,16 @@ def insert_by_hand(tx: Tx, values: Mapping[str, Any]) -> int:
     return int(row["id"])
 
 
-_WRITE_BODY = Hot("""
-INSERT INTO message_body (execution_id, subject, body, written_at) VALUES (%s, %s, %s, %s)
+_BODIES = {"execution_id": "bigint", "subject": "text", "body": "text", "written_at": "timestamptz"}
+_WRITE_BODIES = Hot(f"""
+INSERT INTO message_body (execution_id, subject, body, written_at) SELECT q.* FROM {table_of(_BODIES)}
     ON CONFLICT (execution_id) DO UPDATE SET subject = excluded.subject, body = excluded.body, written_at = excluded.written_at""")
 
 
-def write_body(tx: Tx, execution_id: int, subject: str | None, body: str, now: datetime) -> None:
-    """What is about to be said; erasable, apart from the ledger."""
-    tx.write(_WRITE_BODY, (execution_id, subject, body, now))
+def write_bodies(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What is about to be said; erasable, apart from the ledger. A row: the table's columns."""
+    if rows:
+        tx.write(_WRITE_BODIES, columns_of(_BODIES, rows))
 
 
 def point_at(tx: Tx, execution_id: int, identity_id: int) -> None:

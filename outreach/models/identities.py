@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from outreach.errors import ConflictError
+from outreach.models import inbound
 from outreach.models.base import Row, Tx, to_json
 
 T = TypeVar("T")
@@ -185,6 +186,7 @@ def insert_identities(
     )
     if len(written) < len(identities):
         raise ConflictError("an identity of this file was written by somebody else meanwhile")
+    inbound.claim_for(tx, [row["id"] for row in written])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

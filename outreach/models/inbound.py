@@ -4,16 +4,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from outreach.models.base import Row, Tx, to_json
+from outreach.models.base import Hot, Row, Tx, to_json
 
 _INSERT = """
 INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_kind, peer, peer_handle, text, raw, via, occurred_at,
                      received_at, state)
-VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id"""
+VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id, channel, account_key, content_id, kind"""
 
 
-def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
-    """The ids of those that were new."""
+#: The same content told twice, with a handle only now. Whoever was erased comes without a peer, and stays so.
+_NAME = """
+UPDATE inbound m SET peer_handle = f.handle, state = CASE m.state WHEN 'unmatched' THEN 'stored' ELSE m.state END
+  FROM (VALUES %s) AS f (channel, account_key, content_id, peer, handle)
+ WHERE m.channel = f.channel AND m.account_key = f.account_key AND m.content_id = f.content_id
+   AND m.peer = f.peer AND m.peer <> '' AND m.peer_handle = '' AND m.state IN ('stored', 'waiting', 'unmatched') RETURNING m.id, m.channel, m.account_key, m.content_id, m.kind"""
+
+
+def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[Row]:
+    """Those that are to be digested, the new ones and those that only now say who wrote them: id, kind, and what they are kept under."""
     names = [
         "channel",
         "account_key",
@@ -31,7 +39,38 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[int]:
         "state",
     ]
     values = [tuple(to_json(row["raw"]) if n == "raw" else row[n] for n in names) for row in rows]
-    return [row["id"] for row in tx.insert_many(_INSERT, values, returning=True)]
+    new = tx.insert_many(_INSERT, values, returning=True)
+    keys = ("channel", "account_key", "content_id", "peer", "peer_handle")
+    named = (
+        {tuple(row[n] for n in keys) for row in rows if row["peer_handle"]} if len(new) < len(rows) else ()
+    )
+    return new + tx.insert_many(_NAME, sorted(named), returning=True)
+
+
+def known_among(tx: Tx, keys: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    """(channel, account key, content id) of those that are stored already, and that no handle could tell us more about."""
+    columns = [list(column) for column in zip(*keys, strict=True)] if keys else [[], [], []]
+    rows = tx.rows(
+        "SELECT m.channel, m.account_key, m.content_id FROM unnest(%s::text[], %s::text[], %s::text[]) q (channel, account_key, content_id)"
+        " JOIN inbound m ON m.channel = q.channel AND m.account_key = q.account_key AND m.content_id = q.content_id"
+        " WHERE m.peer_handle <> '' OR m.peer = '' OR m.state NOT IN ('stored', 'waiting', 'unmatched')",
+        columns,
+    )
+    return {(row["channel"], row["account_key"], row["content_id"]) for row in rows}
+
+
+def claim_for(tx: Tx, identity_ids: Sequence[int]) -> None:
+    """Messages of strangers who have turned out to be these: to be digested again, where they may be answers to a lead of theirs.
+
+    Older ones answer nothing that we have said. A stop among them holds already, by its identifier.
+    """
+    tx.execute(
+        """
+        UPDATE inbound m SET state = 'stored' FROM identity i
+         WHERE i.id = ANY(%s) AND m.state = 'unmatched' AND m.kind = 'message_in' AND m.peer_kind = i.kind AND m.peer = i.value
+           AND EXISTS (SELECT 1 FROM lead l WHERE l.person_id = i.person_id AND l.state = 'active' AND l.enrolled_at <= m.occurred_at)""",
+        (list(identity_ids),),
+    )
 
 
 def read(tx: Tx, inbound_id: int) -> Row | None:
@@ -87,7 +126,8 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
     """What an own echo may belong to: open calls, claimed tasks, and settled sends of leads. What was made by hand is no call."""
     return tx.rows(
         """
-        SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, coalesce(e.call_deadline, e.sent_at) AS last_effect, e.provider_ids, t.id AS task_id
+        SELECT e.id, e.lead_id, e.state, e.body_hash, e.started_at, coalesce(e.call_deadline, e.sent_at) AS last_effect, e.provider_ids,
+               e.inbound_id, t.id AS task_id
           FROM execution e LEFT JOIN task t ON t.execution_id = e.id AND t.state IN ('claimed', 'asked')
          WHERE e.account_id = %(account)s AND e.kind = %(kind)s AND e.started_at IS NOT NULL AND e.lead_id IS NOT NULL
            AND e.identity_id IN (SELECT %(identity)s::bigint
@@ -99,6 +139,33 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
          ORDER BY e.started_at DESC LIMIT 50""",
         {"account": account_id, "kind": kind, "identity": identity_id},
     )
+
+
+_PEERS = Hot("""
+SELECT count(*) FROM (
+    SELECT p.id FROM person p WHERE p.id IN (SELECT i.person_id FROM inbound m JOIN identity i ON i.kind = m.peer_kind AND i.value = m.peer
+                                              WHERE m.id = ANY(%s))
+     ORDER BY p.id FOR NO KEY UPDATE OF p) locked""")
+
+
+def lock_peers(tx: Tx, inbound_ids: Sequence[int]) -> None:
+    """Lock whom these are from or to, by id."""
+    tx.write(_PEERS, (list(inbound_ids),))
+
+
+_TICK_OFF = Hot("""
+UPDATE inbound SET state = 'digested', digested_at = %(now)s, person_id = known.person_id, digest_after = NULL
+  FROM (SELECT q.id, x.person_id FROM unnest(%(ids)s::bigint[]) q (id) CROSS JOIN LATERAL (
+               SELECT i.person_id FROM inbound m JOIN identity i ON i.kind = m.peer_kind AND i.value = m.peer
+                 JOIN execution e ON e.identity_id = i.id AND e.account_id = m.account_id
+                WHERE m.id = q.id AND m.kind = 'message_out' AND e.state = 'sent'
+                  AND m.content_id = 'dm:' || (e.provider_ids ->> 'dm_event_id') LIMIT 1) x) known
+ WHERE inbound.id = known.id AND inbound.state IN ('stored', 'waiting') RETURNING inbound.id""")
+
+
+def tick_off_echoes(tx: Tx, inbound_ids: Sequence[int], now: datetime) -> set[int]:
+    """Own messages whose send is settled under their very id: digested. The others are left as they are."""
+    return {row["id"] for row in tx.rows(_TICK_OFF, {"ids": list(inbound_ids), "now": now})}
 
 
 def is_ours(tx: Tx, *, account_id: int, kind: str, dm_event_id: str, since: datetime) -> bool:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from outreach.models import health
 from outreach.models.base import Row, Tx
+from outreach.models.leads import LATE
 
 
 def ledger(tx: Tx) -> list[Row]:
@@ -45,17 +46,19 @@ def answers(tx: Tx) -> list[Row]:
 
 
 def counts_by_node(tx: Tx, sequence: str) -> list[Row]:
-    """Per node: leads standing there, executions by what became of them."""
+    """Per node: leads standing there, executions by what became of them. What came too late has not failed: its lead went on."""
     return tx.rows(
         """
         SELECT k.key, k.kind,
                (SELECT count(*) FROM lead l WHERE l.sequence_id = s.id AND l.cursor = k.key AND l.state = 'active') AS here,
                (SELECT count(*) FROM execution e WHERE e.action_id = k.id AND e.state = 'sent') AS sent,
-               (SELECT count(*) FROM execution e WHERE e.action_id = k.id AND e.state IN ('refused', 'blocked', 'skipped')) AS failed,
+               (SELECT count(*) FROM execution e WHERE e.action_id = k.id AND e.state IN ('refused', 'blocked', 'skipped')
+                   AND e.reason <> %(late)s) AS failed,
+               (SELECT count(*) FROM execution e WHERE e.action_id = k.id AND e.reason = %(late)s) AS passed_over,
                (SELECT count(*) FROM execution e JOIN task t ON t.execution_id = e.id AND t.state IN ('open', 'claimed')
                  WHERE e.action_id = k.id) AS human
-          FROM sequence s JOIN sequence_action k ON k.sequence_id = s.id WHERE s.name = %s ORDER BY k.id""",
-        (sequence,),
+          FROM sequence s JOIN sequence_action k ON k.sequence_id = s.id WHERE s.name = %(sequence)s ORDER BY k.id""",
+        {"sequence": sequence, "late": LATE},
     )
 
 

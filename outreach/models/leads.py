@@ -20,7 +20,7 @@ from outreach.engine.kinds import (
 )
 from outreach.engine.state import ExecutionView, LeadView, SignalView
 from outreach.models import events, sequences
-from outreach.models.base import Hot, Row, Tx, fields_of, part_of, to_json
+from outreach.models.base import Hot, Row, Tx, columns_of, fields_of, part_of, table_of
 
 #: What a lead that waits for evidence is filed under, in place of an action kind: one poll serves all of an account.
 WANTS = {Want.INBOX: "CHECK_FOR_REPLY", Want.RELATIONSHIP: "LOOK_UP"}
@@ -112,9 +112,12 @@ class Lead:
 
     def write(self, tx: Tx) -> None:
         """Store the lead and its new events."""
-        tx.write(_WRITE, _columns(self))
-        events.append(tx, self._log)
-        self._log = []
+        write_all(tx, [self])
+
+    def take_log(self) -> list[events.Event]:
+        """The events noted since they were last taken."""
+        taken, self._log = self._log, []
+        return taken
 
 
 _COLUMNS = """
@@ -129,20 +132,22 @@ SELECT {fields_of("l", "", _COLUMNS)}, p.paused_at IS NOT NULL AS person_paused,
        p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS draining
   FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = %s""")
 
-_WRITE = Hot("""
-UPDATE lead SET state = %(state)s, cursor = %(cursor)s, visits = %(visits)s, entered_at = %(entered_at)s, due_at = %(due_at)s,
-       waiting_on = %(waiting_on)s, waiting_detail = %(waiting_detail)s, account_id = %(account_id)s, next_kind = %(next_kind)s,
-       epoch = %(epoch)s, event_seq = %(event_seq)s, attempts = %(attempts)s, paused_at = %(paused_at)s,
-       pause_reason = %(pause_reason)s, exit_reason = %(exit_reason)s, ended_at = %(ended_at)s, hinted_until = NULL
- WHERE id = %(id)s""")
+_WRITTEN = {
+    "id": "bigint", "state": "text", "cursor": "text", "visits": "jsonb", "entered_at": "timestamptz", "due_at": "timestamptz",
+    "waiting_on": "text", "waiting_detail": "text", "account_id": "bigint", "next_kind": "text", "epoch": "int", "event_seq": "int",
+    "attempts": "int", "paused_at": "timestamptz", "pause_reason": "text", "exit_reason": "text", "ended_at": "timestamptz",
+}  # fmt: skip
+_WRITE = Hot(f"""
+UPDATE lead SET {", ".join(f"{name} = q.{name}" for name in _WRITTEN if name != "id")}, hinted_until = NULL
+  FROM {table_of(_WRITTEN)} WHERE lead.id = q.id""")
 
 
-def _columns(lead: Lead) -> dict[str, Any]:
-    names = (
-        "id state cursor entered_at due_at waiting_on waiting_detail account_id next_kind epoch event_seq attempts paused_at"
-        " pause_reason exit_reason ended_at"
-    )
-    return {name: getattr(lead, name) for name in names.split()} | {"visits": to_json(dict(lead.visits))}
+def write_all(tx: Tx, leads: Sequence[Lead]) -> None:
+    """Store leads and their new events; the caller holds their rows."""
+    if leads:
+        rows = [{name: getattr(lead, name) for name in _WRITTEN} for lead in leads]
+        tx.write(_WRITE, columns_of(_WRITTEN, rows))
+        events.append(tx, [event for lead in leads for event in lead.take_log()])
 
 
 def locked(row: Row) -> Lead:
@@ -166,14 +171,13 @@ def of_person(tx: Tx, person_id: int) -> list[int]:
 
 _VIEWS = Hot("""
 SELECT q.lead AS lead_id, v.*
-  FROM unnest(%(leads)s::bigint[], %(actions)s::bigint[], %(visits)s::int[], %(channels)s::text[]) q (lead, action, visit, channel)
+  FROM unnest(%(leads)s::bigint[], %(actions)s::bigint[], %(visits)s::int[], %(silences)s::boolean[], %(channels)s::text[])
+       q (lead, action, visit, silence, channel)
  CROSS JOIN LATERAL (
 SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.cause_node, e.cause_deadline, e.call_deadline, e.next_read_at, e.settled_at,
        b.channels, b.accounts, b.apps, b.identities, b.identity_kinds, b.usable,
        g.ids AS signal_ids, g.kinds AS signal_kinds, g.ats AS signal_ats, g.classes AS signal_classes,
-       (SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL) THEN min(w.read_up_to) END
-          FROM listening_accounts(q.lead) a
-          LEFT JOIN watermark w ON w.account_id = a.account_id AND w.stream = 'inbox') AS read_up_to,
+       CASE WHEN q.silence THEN (SELECT r.at FROM inbox_read_up_to(q.lead) r) END AS read_up_to,
        (SELECT r.checked_at FROM lead_binding b JOIN relationship r ON r.account_id = b.account_id AND r.identity_id = b.identity_id
          WHERE b.lead_id = q.lead AND b.channel = q.channel) AS looked_up_at
   FROM (SELECT 1) one
@@ -224,6 +228,7 @@ def views(tx: Tx, asked: Sequence[tuple[Lead, Graph]]) -> dict[int, Row]:
             "leads": [lead.id for lead, _ in asked],
             "actions": [sequences.action_ids(tx, lead.version_id)[lead.cursor] for lead, _ in asked],
             "visits": [lead.visits.get(lead.cursor, 1) for lead, _ in asked],
+            "silences": [_asks_silence(graph.node(lead.cursor)) for lead, graph in asked],
             "channels": [_asked_channel(graph.node(lead.cursor)) for lead, graph in asked],
         },
     )
@@ -272,11 +277,15 @@ def _signals(row: Row) -> tuple[SignalView, ...]:
     )
 
 
-def _asked_channel(node: Node) -> str:
-    """The channel whose relationships the node asks about. Later nodes' deadlines cannot have passed yet."""
-    return relationship_channel(
-        next((e.kind for e in node.edges if e.kind in NEGATIVE_TRIGGERS - {TriggerKind.NOT_REPLIED}), None)
-    )
+# Evidence is read for the node's own edges: the deadlines of later nodes cannot have passed yet.
+def _asks_silence(node: Node) -> bool:
+    return any(edge.kind is TriggerKind.NOT_REPLIED for edge in node.edges)
+
+
+def _asked_channel(node: Node) -> str | None:
+    """The channel whose relationships the node asks about."""
+    kinds = [e.kind for e in node.edges if e.kind in NEGATIVE_TRIGGERS - {TriggerKind.NOT_REPLIED}]
+    return relationship_channel(kinds[0]) if kinds else None
 
 
 def relationship_channel(trigger: str | None) -> str:
@@ -345,6 +354,15 @@ def least_read_account(tx: Tx, lead_id: int) -> tuple[int, str]:
         (lead_id,),
     )
     return row["id"], row["channel"]
+
+
+def unnamed_message(tx: Tx, lead_id: int) -> Row | None:
+    """A message that may be theirs and keeps their silence from being proven: the account it came to, and whether the
+    provider can still be asked for the id of their handle, which would tell."""
+    return tx.row(
+        "SELECT account_id, status = 'active' AS can_ask FROM unnamed_messages(%s) ORDER BY can_ask DESC LIMIT 1",
+        (lead_id,),
+    )
 
 
 def relationship_binding(tx: Tx, lead_id: int, trigger: str | None) -> Row | None:

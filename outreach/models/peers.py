@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from outreach.models import inbound
 from outreach.models.base import Row, Tx
 
 _BY_ID = "SELECT id, kind, value, person_id, status FROM identity WHERE kind = %s AND value = %s"
@@ -26,7 +27,7 @@ def find_handle(tx: Tx, handle: str) -> Row | None:
 def learn_id(
     tx: Tx, handle_identity: int, person_id: int, external_id: str, hmac: str, now: datetime
 ) -> Row | None:
-    """Give a handle its immutable id: a new identity of the same person, linked as `resolved`.
+    """Give a handle its immutable id: a new identity of the same person, linked as `resolved`, with what it wrote as a stranger.
 
     None where that id belongs to another person already: the handle has changed hands, or two persons are one. The link is
     then kept as held for somebody to look at, and nothing is joined.
@@ -48,7 +49,10 @@ def learn_id(
             now,
         ),
     )
-    return found if same else None
+    if not same:
+        return None
+    inbound.claim_for(tx, [found["id"]])
+    return found
 
 
 def rebind(tx: Tx, handle_identity: int, identity_id: int) -> None:

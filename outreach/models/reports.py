@@ -6,7 +6,7 @@ from typing import Any
 
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx
-from outreach.models.leads import NEEDS_NEWER
+from outreach.models.leads import LATE, NEEDS_NEWER
 
 # --- leads -------------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,8 @@ WITH replied AS (
 )
 SELECT x.key AS node, x.kind, e.variant, count(*) AS planned,
        count(*) FILTER (WHERE e.state = 'sent') AS sent,
-       count(*) FILTER (WHERE e.state IN ('refused', 'absent', 'skipped')) AS failed,
+       count(*) FILTER (WHERE e.state IN ('refused', 'absent') OR (e.state = 'skipped' AND e.reason <> %(late)s)) AS failed,
+       count(*) FILTER (WHERE e.reason = %(late)s) AS passed_over,
        count(*) FILTER (WHERE e.state = 'blocked') AS blocked,
        count(*) FILTER (WHERE e.state = 'cancelled') AS cancelled,
        count(*) FILTER (WHERE e.state IN ('planned', 'calling')) AS waiting,
@@ -157,7 +158,7 @@ SELECT x.key AS node, x.kind, e.variant, count(*) AS planned,
 
 def funnel(tx: Tx, sequence_id: int) -> list[Row]:
     """Per node and variant: what was planned, what became of it, and who answered it."""
-    return tx.rows(_FUNNEL, {"sequence": sequence_id})
+    return tx.rows(_FUNNEL, {"sequence": sequence_id, "late": LATE})
 
 
 def lead_states(tx: Tx, sequence_id: int) -> list[Row]:

@@ -134,12 +134,13 @@ def looked_up(
 
 
 def unresolved(tx: Tx, account_id: int, limit: int) -> list[Row]:
-    """Handles bound to leads of this account that wait for their immutable id."""
+    """Handles of leads of this account that wait for an immutable id: those they are bound to, and those never resolved."""
     return tx.rows(
         """
-        SELECT DISTINCT i.id AS identity_id, i.value, i.person_id FROM lead l
-          JOIN lead_binding b ON b.lead_id = l.id AND b.channel = 'twitter' JOIN identity i ON i.id = b.identity_id
+        SELECT DISTINCT i.id AS identity_id, i.value, i.person_id FROM lead l JOIN identity i ON i.person_id = l.person_id
          WHERE l.account_id = %s AND l.next_kind = 'RESOLVE' AND l.due_at IS NOT NULL AND i.kind = 'twitter_handle' AND i.status = 'active'
+           AND (EXISTS (SELECT 1 FROM lead_binding b WHERE b.lead_id = l.id AND b.channel = 'twitter' AND b.identity_id = i.id)
+                OR NOT EXISTS (SELECT 1 FROM identity_link k WHERE i.id IN (k.a, k.b) AND k.source = 'resolved'))
          ORDER BY i.id LIMIT %s""",
         (account_id, limit),
     )

@@ -1,41 +1,65 @@
 """accept: store what a provider pushed, raw, under the content's own id. Needs Postgres only; understanding comes later."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from outreach.models import accounts, erasing, inbound, peers
-from outreach.models.base import Tx
+from outreach.models.base import Row, Tx
 from outreach.providers.base import InboundItem, InboundKind
 from outreach.runtime import hints
 from outreach.runtime.context import Context
-from outreach.runtime.hints import Hints
+from outreach.runtime.hints import Hint, Hints
 
 #: What the peer's id is called in the identity graph, by channel.
 PEER_KINDS = {"twitter": "twitter_id", "linkedin": "linkedin_member", "xmtp": "evm_address", "email": "email"}
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What came in by one push, or by one page of a poll."""
+
+    channel: str
+    items: Sequence[InboundItem]
+    via: str
 
 
 def accept(ctx: Context, channel: str, items: Sequence[InboundItem], *, via: str = "webhook") -> Hints:
     """Store the items that are new; hints to digest them."""
     if not items:
         return []
-
-    def work(tx: Tx) -> Hints:
-        now = ctx.clock.at(tx.database_now())
-        ids = inbound.store(tx, rows_of(ctx, tx, channel, items, via, now))
-        return [hints.digest(i) for i in ids]
-
-    return ctx.db.run(work)
+    return ctx.together.do("accept", Push(channel, items, via), partial(_accept_all, ctx))
 
 
-def rows_of(
-    ctx: Context, tx: Tx, channel: str, items: Sequence[InboundItem], via: str, now: datetime
-) -> list[dict[str, Any]]:
-    """The items as rows of `inbound`. An item for an account we do not know is stored all the same."""
-    known = {key: accounts.by_external_id(tx, channel, key) for key in {i.account_external_id for i in items}}
-    rows = [_row(ctx, channel, item, known[item.account_external_id], via, now) for item in items]
+def _accept_all(ctx: Context, pushes: Sequence[Push]) -> list[Hints]:
+    def work(tx: Tx) -> list[Row]:
+        return store(ctx, tx, pushes, ctx.clock.at(tx.database_now()))
+
+    stored = {(row["channel"], row["account_key"], row["content_id"]): row for row in ctx.db.run(work)}
+    keys = [[(p.channel, item.account_external_id, item.content_id) for item in p.items] for p in pushes]
+    return [[to_digest(stored[key]) for key in mine if key in stored] for mine in keys]
+
+
+def to_digest(row: Row) -> Hint:
+    """Our own messages wait for nobody; most of them only say what their send knows already."""
+    if row["kind"] == InboundKind.MESSAGE_OUT.value:
+        return hints.digest_echo(row["id"])
+    return hints.digest(row["id"])
+
+
+def store(ctx: Context, tx: Tx, pushes: Sequence[Push], now: datetime) -> list[Row]:
+    """The items as rows of `inbound`: those that are new. An item for an account that we do not know is stored all the same."""
+    keys = {(push.channel, item.account_external_id) for push in pushes for item in push.items}
+    known = accounts.by_external_ids(tx, keys)
+    rows = [
+        _row(ctx, push.channel, item, known.get((push.channel, item.account_external_id)), push.via, now)
+        for push in pushes
+        for item in push.items
+    ]
     erased = erasing.erased_among(tx, [digest for row in rows for digest in _digests(ctx, row)])
-    return [_nameless(ctx, row) if _is_erased(ctx, tx, row, erased) else row for row in rows]
+    return inbound.store(tx, [_nameless(ctx, r) if _is_erased(ctx, tx, r, erased) else r for r in rows])
 
 
 def _digests(ctx: Context, row: dict[str, Any]) -> list[str]:
@@ -64,14 +88,14 @@ _MESSAGES = {InboundKind.MESSAGE_IN.value, InboundKind.MESSAGE_OUT.value, Inboun
 
 
 def _row(
-    ctx: Context, channel: str, item: InboundItem, account: dict[str, Any] | None, via: str, now: datetime
+    ctx: Context, channel: str, item: InboundItem, account_id: int | None, via: str, now: datetime
 ) -> dict[str, Any]:
     return {
         "channel": channel,
         "account_key": item.account_external_id,
         "content_id": item.content_id,
         "kind": item.kind.value,
-        "account_id": account["id"] if account else None,
+        "account_id": account_id,
         "peer_kind": PEER_KINDS[channel] if item.peer else "",
         "peer": item.peer,
         "text": item.text or None,

@@ -7,7 +7,7 @@ from functools import partial
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState
-from outreach.models import executions
+from outreach.models import executions, leads
 from outreach.models.base import Tx
 from outreach.models.executions import Execution
 from outreach.models.leads import Lead
@@ -35,8 +35,7 @@ def _advance_all(ctx: Context, lead_ids: Sequence[int]) -> list[Hints]:
         reaped = {id_: _reap(ctx, tx, one.lead, one.open, now) for id_, one in locked.items()}
         others = [one.lead for id_, one in locked.items() if not reaped[id_]]
         found = dict(zip([lead.id for lead in others], go_on_all(ctx, tx, others, now), strict=True))
-        for one in locked.values():
-            one.lead.write(tx)
+        leads.write_all(tx, [one.lead for one in locked.values()])
         return reaped | found
 
     by_lead = ctx.db.run(work)

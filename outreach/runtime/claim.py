@@ -1,17 +1,19 @@
 """claim: T1, the only place where a send is allowed. Locks, then one facts query, then the writes."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from outreach.compliance import gate
-from outreach.compliance.facts import Facts, Performer
+from outreach.compliance.facts import Facts
 from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.failpoints import failpoint
-from outreach.models import claims, executions, tasks
+from outreach.models import claims, executions, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import LockedSend
 from outreach.models.leads import Lead
@@ -21,8 +23,9 @@ from outreach.runtime.context import Context, account_ref
 from outreach.runtime.hints import Hints
 from outreach.runtime.late import pass_over
 from outreach.runtime.moving import TASK_LOOK, before_late, go_on, want_again
+from outreach.runtime.places import Placed, apart
 from outreach.runtime.prepare import Prepared
-from outreach.runtime.reading import read_facts
+from outreach.runtime.reading import read_all_facts
 from outreach.runtime.scopes import to_lock
 
 #: Causes that mean: a person said something, and this is what we say or do about it.
@@ -55,29 +58,48 @@ class NotClaimed:
 
 
 def claim(ctx: Context, prepared: Prepared) -> Claimed | NotClaimed:
-    """planned -> calling, or the reason why not, in one transaction."""
+    """planned -> calling, or the reason why not, in one transaction (which threads that claim at the same time share)."""
+    return ctx.together.do("claim", prepared, partial(_claim_all, ctx))
+
+
+def _claim_all(ctx: Context, asked: Sequence[Prepared]) -> list[Claimed | NotClaimed]:
+    """One transaction for all that do not bear on each other; the rest in the next one."""
+    found: dict[int, Claimed | NotClaimed] = {}
+    rest = list({prepared.execution_id: prepared for prepared in asked}.values())
+    while rest:
+        together, rest = apart(rest)
+        found |= _claim_together(ctx, together)
+    # Of two hints for one execution one has claimed it, and the other was too late.
+    return [found.pop(prepared.execution_id, NotClaimed(hints=[])) for prepared in asked]
+
+
+def _claim_together(ctx: Context, batch: Sequence[Placed]) -> dict[int, Claimed | NotClaimed]:
     before = time.monotonic()
 
-    def work(tx: Tx) -> Claimed | NotClaimed:
-        locked = executions.lock_for_send(tx, prepared.execution_id, to_lock(prepared.scopes))
-        if locked is None or locked.execution.state is not ExecutionState.PLANNED:
-            return NotClaimed(hints=[])
-        lead, now = locked.lead, ctx.clock.at(locked.database_now)
-        facts, row = read_facts(
-            ctx, tx, prepared.execution_id, graph=prepared.graph, scopes=prepared.scopes, epoch=prepared.epoch,
-            performer=Performer.ENGINE, now=now,
-        )  # fmt: skip
-        if _caps_changed(prepared, row):
-            return NotClaimed(hints=[prepared.again()])
-        verdict = gate.decide(facts)
-        if verdict.allowed and prepared.late:
-            # Neither rendered nor paid for at the limiter: the process's clock runs a little ahead of the database's.
-            return NotClaimed(hints=[hints.perform(prepared.kind, prepared.execution_id, _SOON_SECONDS)])
-        if not verdict.allowed:
-            return _refuse(ctx, tx, lead, locked, verdict, now)
-        return _begin(ctx, tx, lead, locked, prepared, facts, verdict, row, before)
+    def work(tx: Tx) -> dict[int, Claimed | NotClaimed]:
+        names = {name for placed in batch for name in to_lock(placed.prepared.scopes)}
+        locked = executions.lock_for_sends(tx, [p.prepared.execution_id for p in batch], sorted(names))
+        planned = [p for p in batch if _is_planned(locked.get(p.prepared.execution_id))]
+        if not planned:
+            return {}
+        now = ctx.clock.at(max(one.database_now for one in locked.values()))
+        facts = read_all_facts(ctx, tx, [p.question for p in planned], now)
+        claiming = _Claiming(ctx, tx, before, now)
+        found = {
+            p.prepared.execution_id: claiming.judge(
+                p, locked[p.prepared.execution_id], *facts[p.prepared.execution_id]
+            )
+            for p in planned
+        }
+        claiming.write()
+        failpoint("claim.in")
+        return found
 
     return ctx.db.run(work)
+
+
+def _is_planned(locked: LockedSend | None) -> bool:
+    return locked is not None and locked.execution.state is ExecutionState.PLANNED
 
 
 def _caps_changed(prepared: Prepared, row: Row) -> bool:
@@ -88,49 +110,72 @@ def _caps_changed(prepared: Prepared, row: Row) -> bool:
     )
 
 
-def _begin(
-    ctx: Context,
-    tx: Tx,
-    lead: Lead,
-    locked: LockedSend,
-    prepared: Prepared,
-    facts: Facts,
-    verdict: Verdict,
-    row: Row,
-    before: float,
-) -> Claimed:
-    # Stamps of an account never run backwards, whatever the machines' clocks do.
-    now = max(facts.now, row["last_stamp"] or facts.now)
-    deadline = now + ctx.call_deadline
-    stored = gate.verdict_to_json(verdict)
-    fence = locked.next_fence
-    assert fence is not None
-    executions.begin_call(
-        tx,
-        locked.execution.id,
-        {
-            "fence": fence, "now": now, "deadline": deadline, "epoch": lead.epoch, "body_hash": prepared.body_hash, "touch": facts.is_touch,
-            "verdict": stored,
-        },
-    )  # fmt: skip
-    claims.stamp_account(tx, locked.execution.account_id, now)
-    if prepared.body is not None:
-        executions.write_body(tx, locked.execution.id, prepared.subject, prepared.body, now)
-    lead.wait(deadline, WaitingOn.CALL)
-    lead.log(
-        EventKind.ACTION_CLAIMED, now, execution_id=locked.execution.id, account_id=locked.execution.account_id, fence=fence,
-        pack=verdict.pack, pack_version=verdict.version,
-    )  # fmt: skip
-    lead.write(tx)
-    failpoint("claim.in")
-    return Claimed(
-        execution_id=locked.execution.id,
-        fence=fence,
-        call=_call(ctx, prepared),
-        started_at=now,
-        claimed_monotonic=before,
-        prepared=prepared,
-    )
+@dataclass(slots=True)
+class _Claiming:
+    """One transaction's claims: the locks are held, the facts are read."""
+
+    ctx: Context
+    tx: Tx
+    #: monotonic seconds just before T1
+    before: float
+    now: datetime
+    _begun: list[tuple[Lead, Prepared, dict[str, Any]]] = field(default_factory=list)
+
+    def judge(self, placed: Placed, locked: LockedSend, facts: Facts, row: Row) -> Claimed | NotClaimed:
+        prepared = placed.prepared
+        if _caps_changed(prepared, row):
+            return NotClaimed(hints=[prepared.again()])
+        verdict = gate.decide(facts)
+        if verdict.allowed and prepared.late:
+            # Neither rendered nor paid for at the limiter: the process's clock runs a little ahead of the database's.
+            return NotClaimed(hints=[hints.perform(prepared.kind, prepared.execution_id, _SOON_SECONDS)])
+        if verdict.allowed:
+            return self._begin(locked, prepared, facts, verdict, row)
+        if verdict.rule.startswith("cap.") and any(placed.places.values()):
+            # Those before it took the room, or did not after all: by itself it is told until when.
+            return NotClaimed(hints=[prepared.again()], verdict=verdict)
+        return _refuse(self.ctx, self.tx, locked.lead, locked, verdict, self.now)
+
+    def _begin(
+        self, locked: LockedSend, prepared: Prepared, facts: Facts, verdict: Verdict, row: Row
+    ) -> Claimed:
+        lead, execution, fence = locked.lead, locked.execution, locked.next_fence
+        assert fence is not None
+        # Stamps of an account never run backwards, whatever the machines' clocks do.
+        now = max(facts.now, row["last_stamp"] or facts.now)
+        deadline = now + self.ctx.call_deadline
+        call = {
+            "id": execution.id, "fence": fence, "now": now, "deadline": deadline, "epoch": lead.epoch, "body_hash": prepared.body_hash,
+            "touch": facts.is_touch, "verdict": gate.verdict_to_json(verdict),
+        }  # fmt: skip
+        lead.wait(deadline, WaitingOn.CALL)
+        lead.log(
+            EventKind.ACTION_CLAIMED, now, execution_id=execution.id, account_id=execution.account_id, fence=fence,
+            pack=verdict.pack, pack_version=verdict.version,
+        )  # fmt: skip
+        self._begun.append((lead, prepared, call))
+        return Claimed(
+            execution_id=execution.id,
+            fence=fence,
+            call=_call(self.ctx, prepared),
+            started_at=now,
+            claimed_monotonic=self.before,
+            prepared=prepared,
+        )
+
+    def write(self) -> None:
+        """All that was begun, table by table."""
+        executions.begin_calls(self.tx, [call for _, _, call in self._begun])
+        claims.stamp_accounts(
+            self.tx, {prepared.row["account_id"]: call["now"] for _, prepared, call in self._begun}
+        )
+        bodies = [
+            {"execution_id": call["id"], "subject": prepared.subject, "body": prepared.body, "written_at": call["now"]}
+            for _, prepared, call in self._begun
+            if prepared.body is not None
+        ]  # fmt: skip
+        executions.write_bodies(self.tx, bodies)
+        leads.write_all(self.tx, [lead for lead, _, _ in self._begun])
 
 
 def _call(ctx: Context, prepared: Prepared) -> Call:

@@ -23,6 +23,8 @@ class Context:
     limiter: Limiter
     providers: Mapping[str, Provider]
     together: Together = field(default_factory=Together)
+    #: channels whose actions this process carries out in the message that has led to them
+    carries: frozenset[str] = frozenset()
 
     def identifier_digest(self, kind: str, value: str) -> str:
         """How a suppressed identifier is remembered."""

@@ -84,8 +84,9 @@ def _explains(ctx: Context, candidate: Row, row: Row) -> bool:
     if row["occurred_at"] < candidate["started_at"] - ctx.machine(_SKEW_SECONDS):
         return False
     if candidate["state"] == "sent" and row["kind"] == InboundKind.WE_FOLLOWED.value:
-        # A settled follow explains its echo.
-        return True
+        # A settled follow explains one echo, however late it comes (a protected person lets us in when they like). It has no id
+        # of its own to be told by, so a second one is a second follow: somebody has ended the first and followed again.
+        return candidate["inbound_id"] is None
     if candidate["state"] == "sent" and (candidate["provider_ids"] or _after_its_time(ctx, candidate, row)):
         # A settled send with an id of its own is explained by that id only; a yes that could not be read has none.
         return False
@@ -107,6 +108,7 @@ def _confirm(ctx: Context, tx: Tx, row: Row, person: LockedPerson, execution_id:
     task = tasks.of_execution(tx, execution_id)
     if not locked.execution.open and task is None:
         executions.add_ids(tx, execution_id, ids)
+        _keep_echo(tx, row, execution_id)
         return []
     lead = leads.read(tx, locked.execution.lead_id)
     at = min(max(row["occurred_at"], locked.execution.started_at or row["occurred_at"]), now)
@@ -124,10 +126,17 @@ def _confirm(ctx: Context, tx: Tx, row: Row, person: LockedPerson, execution_id:
         ctx, tx, lead, locked.execution, at=at, now=now, ids=ids, how="echo", done_by=task["holder"] if task else None,
         observed=True if task else None,
     )  # fmt: skip
+    _keep_echo(tx, row, execution_id)
     if person.suppressed and not person.effective:
         drain(ctx, tx, person.id, now)
     lead.write(tx)
     return found
+
+
+def _keep_echo(tx: Tx, row: Row, execution_id: int) -> None:
+    """A message is told by its id; of a follow we keep which echo was its own."""
+    if not _provider_id(row):
+        executions.note_echo(tx, execution_id, row["id"])
 
 
 def _by_hand(

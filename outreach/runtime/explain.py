@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from outreach.compliance import gate
-from outreach.compliance.facts import Performer
 from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.kinds import WaitingOn
 from outreach.errors import NeedsNewerWorker
 from outreach.models import claims, events, identities, reports, sequences
 from outreach.models.base import Row, Tx
 from outreach.runtime.context import Context
-from outreach.runtime.reading import read_facts
+from outreach.runtime.reading import Question, read_facts
 from outreach.runtime.scopes import scopes_of
 
 #: More than anybody reads at once; `outreach events` shows the rest.
@@ -111,9 +110,10 @@ def _judge(ctx: Context, tx: Tx, execution_id: int, now: datetime) -> Sequence[V
         return ()
     try:
         graph = sequences.graph_of(tx, row["version_id"])
-        facts, _ = read_facts(
-            ctx, tx, execution_id, graph=graph, scopes=scopes_of(row, graph), epoch=row["epoch"], performer=Performer.ENGINE, now=now
-        )  # fmt: skip
+        question = Question(
+            execution_id=execution_id, graph=graph, scopes=scopes_of(row, graph), epoch=row["epoch"]
+        )
+        facts, _ = read_facts(ctx, tx, question, now)
     except NeedsNewerWorker:
         return ()
     return gate.explain(facts)

@@ -21,7 +21,7 @@ from outreach.runtime.hints import Hints
 from outreach.runtime.late import pass_over
 from outreach.runtime.moving import go_on
 from outreach.runtime.prepare import render_for
-from outreach.runtime.reading import read_facts
+from outreach.runtime.reading import Question, read_facts
 from outreach.runtime.scopes import scopes_of, to_lock
 from outreach.runtime.settle import absent, refuse, sent
 
@@ -63,9 +63,10 @@ def start(ctx: Context, task_id: int, holder: str) -> Started:
                 f"task {task_id}: the text cannot be rendered: {text}",
                 hint="outreach why shows what the lead lacks",
             )
-        facts, _ = read_facts(
-            ctx, tx, task["execution_id"], graph=graph, scopes=scopes, epoch=lead.epoch, performer=Performer.HUMAN, now=now
+        question = Question(
+            execution_id=task["execution_id"], graph=graph, scopes=scopes, epoch=lead.epoch, performer=Performer.HUMAN
         )  # fmt: skip
+        facts, _ = read_facts(ctx, tx, question, now)
         verdict = gate.decide(facts)
         if not verdict.allowed:
             _refused(ctx, tx, lead, task, verdict, now)
@@ -78,7 +79,8 @@ def start(ctx: Context, task_id: int, holder: str) -> Started:
             tx, task["execution_id"], now=now, deadline=deadline, touch=facts.is_touch, body_hash=body_hash
         )
         if text is not None:
-            executions.write_body(tx, task["execution_id"], text.subject, text.text, now)
+            body = {"subject": text.subject, "body": text.text, "written_at": now}
+            executions.write_bodies(tx, [{"execution_id": task["execution_id"], **body}])
         lead.wait(deadline, WaitingOn.TASK, f"held by {holder}")
         lead.log(
             EventKind.TASK_CLAIMED, now, actor=holder, execution_id=task["execution_id"], task_id=task_id

@@ -13,7 +13,7 @@ from outreach.engine.kinds import ActionKind, Channel, TriggerKind, WaitingOn
 from outreach.engine.variants import choose
 from outreach.errors import NeedsNewerWorker
 from outreach.models import executions, leads, sequences, tasks, watermarks
-from outreach.models.base import Tx
+from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution
 from outreach.models.leads import RESOLVE, WANTS, Binding, Lead, Seen
 from outreach.runtime import hints
@@ -211,6 +211,10 @@ def _wait_in_doubt(ctx: Context, lead: Lead, wait: Wait, seen: Seen, now: dateti
 def _want(ctx: Context, tx: Tx, lead: Lead, wait: Wait, now: datetime) -> Hints:
     """Silence is not proven yet: file the lead under the account whose evidence it lacks, and ask for one read of it."""
     if wait.wants is Want.INBOX:
+        # Before the deadline there is nothing to prove, and the push that names them may yet come.
+        unnamed = leads.unnamed_message(tx, lead.id) if wait.until <= now else None
+        if unnamed is not None:
+            return _want_name(lead, unnamed, wait.detail, now)
         account_id, channel = leads.least_read_account(tx, lead.id)
         # A read that begins before the provider's lag is over could not reach the deadline.
         readable = wait.until + ctx.machine(ctx.providers[channel].inbox_lag_seconds)
@@ -226,6 +230,15 @@ def _want(ctx: Context, tx: Tx, lead: Lead, wait: Wait, now: datetime) -> Hints:
     watermarks.want_relationship(tx, bound["account_id"], bound["identity_id"], now)
     lead.wait_for_account(now, WaitingOn.EVIDENCE, bound["account_id"], WANTS[Want.RELATIONSHIP], wait.detail)
     return [hints.look_up(bound["account_id"])]
+
+
+def _want_name(lead: Lead, unnamed: Row, detail: str | None, now: datetime) -> Hints:
+    """A message without a handle may be theirs: the id of their own handle tells. Where nobody can say it, nothing is proven."""
+    if not unnamed["can_ask"]:
+        lead.wait(now + LOOK_AGAIN, WaitingOn.EVIDENCE, f"{detail}: a message whose sender nobody can name")
+        return []
+    lead.wait_for_account(now, WaitingOn.EVIDENCE, unnamed["account_id"], RESOLVE, "the handle's id")
+    return [hints.resolve(unnamed["account_id"])]
 
 
 def want_again(ctx: Context, tx: Tx, lead: Lead, execution: Execution, now: datetime) -> Hints:

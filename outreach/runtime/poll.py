@@ -4,12 +4,15 @@ from datetime import datetime, timedelta
 
 from outreach.models import accounts, inbound, watermarks
 from outreach.models.base import Row, Tx
-from outreach.providers.base import AccountRef, InboundPage, ReadFailed
+from outreach.providers.base import AccountRef, InboundItem, InboundPage, ReadFailed
 from outreach.runtime import hints
-from outreach.runtime.accept import rows_of
+from outreach.runtime.accept import Push, store, to_digest
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.digest import digest
+from outreach.runtime.echo import digest_echo
 from outreach.runtime.hints import Hints
+
+_DIGESTS = {"digest_inbound": digest, "digest_echo": digest_echo}
 
 
 def poll(ctx: Context, account_id: int) -> Hints:
@@ -45,13 +48,22 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, date
 
 
 def _store(ctx: Context, channel: str, page: InboundPage) -> Hints:
-    """All items in one transaction, each digested in its own: a poison one does not hold up the rest."""
+    """All new items in one transaction, each digested in its own: a poison one does not hold up the rest.
 
-    def work(tx: Tx) -> list[int]:
-        now = ctx.clock.at(tx.database_now())
-        return inbound.store(tx, rows_of(ctx, tx, channel, page.items, "poll", now)) if page.items else []
+    Most of a page has come by webhook already, or with the last page: it is asked about before it is made into rows.
+    """
 
-    return [hint for inbound_id in ctx.db.run(work) for hint in digest(ctx, inbound_id)]
+    def work(tx: Tx) -> list[Row]:
+        known = inbound.known_among(tx, [_key(channel, item) for item in page.items])
+        new = [item for item in page.items if _key(channel, item) not in known]
+        return store(ctx, tx, [Push(channel, new, "poll")], ctx.clock.at(tx.database_now())) if new else []
+
+    stored = ctx.db.run(work) if page.items else []
+    return [hint for row in stored for hint in _DIGESTS[to_digest(row).actor](ctx, row["id"])]
+
+
+def _key(channel: str, item: InboundItem) -> tuple[str, str, str]:
+    return channel, item.account_external_id, item.content_id
 
 
 def _end(

@@ -1,6 +1,8 @@
 """prepare: read and render a planned execution, without a lock. T1 believes nothing of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from outreach.content.rendering import Missing, Rendered, TooLong, compose
 from outreach.engine.graph import Graph
@@ -64,21 +66,36 @@ _EARLY_SECONDS = 0.05
 
 
 def prepare(ctx: Context, execution_id: int) -> Prepared | NotRenderable | Nothing:
-    """Everything a claim needs. One read-only transaction."""
+    """Everything a claim needs. One read-only transaction, which threads share."""
+    row, graph = ctx.together.do("prepare", execution_id, partial(_read_all, ctx))
+    if row is None or row["state"] != ExecutionState.PLANNED.value or row["lead_state"] != "active":
+        return Nothing()
+    now = ctx.clock.now()
+    if row["due_at"] > now + ctx.machine(_EARLY_SECONDS):
+        return Nothing()  # deferred meanwhile: a doubled hint must not pay for it at the limiter
+    if graph is None:
+        return Nothing([hints.advance(row["lead_id"])])
+    try:
+        return _rendered(row, graph, late=row["late_at"] is not None and row["late_at"] <= now)
+    except NeedsNewerWorker:
+        return Nothing([hints.advance(row["lead_id"])])
 
-    def work(tx: Tx) -> Prepared | NotRenderable | Nothing:
-        row = claims.prepare(tx, execution_id)
-        if row is None or row["state"] != ExecutionState.PLANNED.value or row["lead_state"] != "active":
-            return Nothing()
-        if row["due_at"] > ctx.clock.now() + ctx.machine(_EARLY_SECONDS):
-            return Nothing()  # deferred meanwhile: a doubled hint must not pay for it at the limiter
-        try:
-            late = row["late_at"] is not None and row["late_at"] <= ctx.clock.now()
-            return _rendered(row, sequences.graph_of(tx, row["version_id"]), late)
-        except NeedsNewerWorker:
-            return Nothing([hints.advance(row["lead_id"])])
+
+def _read_all(ctx: Context, execution_ids: Sequence[int]) -> list[tuple[Row | None, Graph | None]]:
+    """Rows of models.claims.prepare and their graphs; no graph where only newer code can read it."""
+
+    def work(tx: Tx) -> list[tuple[Row | None, Graph | None]]:
+        rows = claims.prepare_all(tx, execution_ids)
+        return [(row, _graph(tx, row) if row else None) for row in map(rows.get, execution_ids)]
 
     return ctx.db.run(work)
+
+
+def _graph(tx: Tx, row: Row) -> Graph | None:
+    try:
+        return sequences.graph_of(tx, row["version_id"])
+    except NeedsNewerWorker:
+        return None
 
 
 def _rendered(row: Row, graph: Graph, late: bool) -> Prepared | NotRenderable:

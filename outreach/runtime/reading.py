@@ -1,6 +1,7 @@
 """T1's facts, from the rows of the one facts query to the gate's values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -49,46 +50,54 @@ def is_loopback(url: str) -> bool:
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
-def read_facts(
-    ctx: Context,
-    tx: Tx,
-    execution_id: int,
-    *,
-    graph: Graph,
-    scopes: Sequence[Scope],
-    epoch: int,
-    performer: Performer,
-    now: datetime,
-) -> tuple[Facts, Row]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """May this execution be carried out now? `places`: how many before it in this transaction count against each scope."""
+
+    execution_id: int
+    graph: Graph
+    scopes: Sequence[Scope]
+    epoch: int
+    performer: Performer = Performer.ENGINE
+    places: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_facts(ctx: Context, tx: Tx, question: Question, now: datetime) -> tuple[Facts, Row]:
     """All that is judged, in one statement; the caller holds T1's locks (or, for explain, none and only shows it)."""
-    windows = windows_of(scopes, now)
-    pace = pace_of(scopes)
-    row = claims.facts(
-        tx,
-        execution_id,
-        windows=[w.window for w in windows],
-        now=now,
-        pace_since=now - pace,
-        message_kinds=[k.value for k in MESSAGE_KINDS],
-    )
-    return _facts(ctx, row, graph, windows, pace, epoch, performer, now), row
+    return read_all_facts(ctx, tx, [question], now)[question.execution_id]
+
+
+def read_all_facts(
+    ctx: Context, tx: Tx, questions: Sequence[Question], now: datetime
+) -> dict[int, tuple[Facts, Row]]:
+    """The same for several at once, by execution."""
+    windows = {q.execution_id: windows_of(q.scopes, now, q.places) for q in questions}
+    asked = [
+        claims.Asked(
+            execution_id=q.execution_id,
+            windows=[w.window for w in windows[q.execution_id]],
+            pace_since=now - pace_of(q.scopes),
+        )
+        for q in questions
+    ]
+    rows = claims.facts(tx, asked, now=now, message_kinds=[k.value for k in MESSAGE_KINDS])
+    return {
+        q.execution_id: (
+            _facts(ctx, rows[q.execution_id], q, windows[q.execution_id], now),
+            rows[q.execution_id],
+        )
+        for q in questions
+    }
 
 
 def _facts(
-    ctx: Context,
-    row: Row,
-    graph: Graph,
-    windows: Sequence[CountedWindow],
-    pace: timedelta,
-    epoch: int,
-    performer: Performer,
-    now: datetime,
+    ctx: Context, row: Row, question: Question, windows: Sequence[CountedWindow], now: datetime
 ) -> Facts:
-    last = row["last_started_at"]
+    last, pace, graph = row["last_started_at"], pace_of(question.scopes), question.graph
     return Facts(
         now=now,
         recheck=ctx.machine(min(5.0, ctx.settings.tick_seconds)),
-        performer=performer,
+        performer=question.performer,
         kind=known(ActionKind, row["kind"]),
         channel=known(Channel, row["channel"]),
         instance=_instance(row),
@@ -106,7 +115,7 @@ def _facts(
         execution=ExecutionFacts(
             with_human=row["with_human"],
             state=row["state"],
-            rendered_epoch=epoch,
+            rendered_epoch=question.epoch,
             cause=row["cause"],
             cause_deadline=row["cause_deadline"],
             first_due_at=row["first_due_at"],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from outreach.compliance.facts import CapUse
 from outreach.engine.graph import Graph
@@ -13,6 +14,7 @@ from outreach.models.claims import Window
 
 #: What a row of accounts and apps says, or the default of the kind. "none" as text: no cap of our own.
 _NONE = "none"
+_NONE_BEFORE: Mapping[str, int] = MappingProxyType({})
 
 
 def account_scope(
@@ -90,15 +92,17 @@ class CountedWindow:
         )
 
 
-def windows_of(scopes: Sequence[Scope], now: datetime) -> list[CountedWindow]:
-    """One window per cap of every scope, as of `now`."""
+def windows_of(
+    scopes: Sequence[Scope], now: datetime, places: Mapping[str, int] = _NONE_BEFORE
+) -> list[CountedWindow]:
+    """One window per cap of every scope, as of `now`, with room for `places` others that are not in the ledger yet."""
     return [
         CountedWindow(
             window=Window(
                 scope=scope.kind,
                 scope_id=scope.id,
                 kind=scope.action_kind,
-                limit=cap.limit,
+                limit=cap.limit - places.get(scope.name, 0),
                 since=cap.since(now, scope.zone),
                 inclusive=cap.seconds is None,
             ),

@@ -1,15 +1,18 @@
 """settle: T2. Writes what the provider said, always; moves the lead only if it is still active."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.engine.timing import MAX_ATTEMPTS, backoff
 from outreach.failpoints import failpoint
-from outreach.models import accounts, executions, tasks
-from outreach.models.base import Tx
-from outreach.models.executions import Execution
+from outreach.models import accounts, executions, leads, tasks
+from outreach.models.base import Row, Tx
+from outreach.models.executions import Execution, LockedSend
 from outreach.models.leads import Lead
 from outreach.providers.base import (
     Accepted,
@@ -26,7 +29,7 @@ from outreach.runtime.claim import Claimed
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
-from outreach.runtime.moving import go_on
+from outreach.runtime.moving import before_late, go_on, go_on_all
 
 _ACCOUNT_LOOK = timedelta(hours=1)
 _OWN = (ExecutionState.CALLING, ExecutionState.IN_DOUBT, ExecutionState.HELD)
@@ -41,34 +44,84 @@ class Settled:
 
 
 def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
-    """The outcome, its event and the next step in one transaction.
+    """The outcome, its event and the next step in one transaction (which threads that settle at the same time share).
 
     What the provider said is known here alone: a database that is away for a moment (a failover, a restart) is waited for.
     Written twice it changes nothing, because the fence and the state are read first.
     """
+    if isinstance(outcome, AccountStopped):
+        # It writes the rows of the account or its app: by itself, under their locks.
+        return _settle_all(ctx, [(claimed, outcome)], scopes=["app"])[0]
+    return ctx.together.do("settle", (claimed, outcome), partial(_settle_all, ctx))
 
-    def work(tx: Tx) -> Settled:
-        # Only what stops an account or its app writes their rows; all else settles beside the account's next claims.
-        if isinstance(outcome, AccountStopped):
-            locked = executions.lock_for_send(tx, claimed.execution_id, ["app"])
-        else:
-            locked = executions.lock_for_settlement(tx, claimed.execution_id)
-        assert locked is not None, "a claimed execution is never deleted"
-        lead = locked.lead
-        now = max(ctx.clock.at(locked.database_now), claimed.started_at)
-        if locked.execution.fence != claimed.fence or locked.execution.state not in _OWN:
-            return _too_late(tx, locked.execution, outcome)
-        if locked.execution.state is ExecutionState.HELD and not isinstance(outcome, Unknown):
-            _dismiss_human(tx, lead, locked.execution, now)
-        found = _write(ctx, tx, lead, locked.execution, outcome, now)
-        if lead.draining:
-            drain(ctx, tx, lead.person_id, now)
-        lead.write(tx)
+
+def _settle_all(
+    ctx: Context, asked: Sequence[tuple[Claimed, Outcome]], scopes: Sequence[str] = ()
+) -> list[Settled]:
+    def work(tx: Tx) -> list[Settled]:
+        ids = [claimed.execution_id for claimed, _ in asked]
+        # All but those that stop an account settle beside its next claims.
+        locked = (
+            executions.lock_for_sends(tx, ids, scopes) if scopes else executions.lock_for_settlements(tx, ids)
+        )
+        database_now = max(one.database_now for one in locked.values())
+        now = max(ctx.clock.at(database_now), *(claimed.started_at for claimed, _ in asked))
+        done: list[Row] = []
+        written = [
+            _settle_one(ctx, tx, locked[c.execution_id], c, outcome, done, now) for c, outcome in asked
+        ]
+        executions.settle_sent(tx, done)
+        settled = _go_on(ctx, tx, written, now)
         failpoint("settle.in")
-        return Settled(hints=found, effect_by=_effect_by(locked.execution, outcome, now))
+        return settled
 
     # Later than that the read-back has asked the provider already.
     return ctx.db.run_when_back(work, ctx.settings.settle_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """One outcome in the ledger; its lead has not gone on yet."""
+
+    effect_by: datetime | None
+    #: None: it was settled before, and its lead is as it was
+    lead: Lead | None = None
+    #: None: the outcome has changed what the lead does next
+    hints: Hints | None = None
+
+
+def _settle_one(
+    ctx: Context,
+    tx: Tx,
+    locked: LockedSend,
+    claimed: Claimed,
+    outcome: Outcome,
+    done: list[Row],
+    now: datetime,
+) -> _Written:
+    """What was surely done goes to `done`, to be written at once for all."""
+    lead, execution = locked.lead, locked.execution
+    if execution.fence != claimed.fence or execution.state not in _OWN:
+        return _too_late(tx, execution, outcome)
+    if execution.state is ExecutionState.HELD and not isinstance(outcome, Unknown):
+        _dismiss_human(tx, lead, execution, now)
+    found = _write(ctx, tx, lead, execution, outcome, done, now)
+    return _Written(effect_by=_effect_by(execution, outcome, now), lead=lead, hints=found)
+
+
+def _go_on(ctx: Context, tx: Tx, written: Sequence[_Written], now: datetime) -> list[Settled]:
+    """Every lead whose step this was goes on; an opt-out that waited for the call may have become effective."""
+    going = [one.lead for one in written if one.lead is not None and one.hints is None]
+    found = dict(zip([lead.id for lead in going], go_on_all(ctx, tx, going, now), strict=True))
+    ours = [one.lead for one in written if one.lead is not None]
+    for lead in ours:
+        if lead.draining:
+            drain(ctx, tx, lead.person_id, now)
+    leads.write_all(tx, ours)
+    return [
+        Settled(hints=one.hints or (found.get(one.lead.id, []) if one.lead else []), effect_by=one.effect_by)
+        for one in written
+    ]
 
 
 def _effect_by(execution: Execution, outcome: Outcome, now: datetime) -> datetime | None:
@@ -82,11 +135,11 @@ def _effect_by(execution: Execution, outcome: Outcome, now: datetime) -> datetim
             return None
 
 
-def _too_late(tx: Tx, execution: Execution, outcome: Outcome) -> Settled:
+def _too_late(tx: Tx, execution: Execution, outcome: Outcome) -> _Written:
     """An echo, a read-back or a human has settled it: the provider's ids are all that is left to learn."""
     if isinstance(outcome, Accepted | AlreadyDone) and execution.state is ExecutionState.SENT:
         executions.add_ids(tx, execution.id, outcome.ids)
-    return Settled(hints=[], effect_by=execution.effect_by)
+    return _Written(effect_by=execution.effect_by)
 
 
 def _dismiss_human(tx: Tx, lead: Lead, execution: Execution, now: datetime) -> None:
@@ -97,14 +150,17 @@ def _dismiss_human(tx: Tx, lead: Lead, execution: Execution, now: datetime) -> N
         lead.log(EventKind.TASK_CLOSED, now, execution_id=execution.id, task_id=task["id"], state="void")
 
 
-def _write(ctx: Context, tx: Tx, lead: Lead, execution: Execution, outcome: Outcome, now: datetime) -> Hints:
+def _write(
+    ctx: Context, tx: Tx, lead: Lead, execution: Execution, outcome: Outcome, done: list[Row], now: datetime
+) -> Hints | None:
+    """None: settled for good or in doubt, and the lead goes on from there."""
     match outcome:
         case Accepted(ids=ids):
-            return sent(ctx, tx, lead, execution, at=now, now=now, ids=dict(ids), how="accepted")
+            done.append(_note_sent(lead, execution, at=now, now=now, ids=dict(ids), how="accepted"))
         case AlreadyDone(ids=ids):
-            return sent(ctx, tx, lead, execution, at=now, now=now, ids=dict(ids), how="already_done")
+            done.append(_note_sent(lead, execution, at=now, now=now, ids=dict(ids), how="already_done"))
         case Refused(code=code, detail=detail, retry=retry):
-            return _refused(ctx, tx, lead, execution, code, detail, retry, now)
+            return _refused(tx, lead, execution, code, detail, retry, now)
         case NotStarted(detail=detail, guarded=guarded):
             return _again(tx, lead, execution, "guard" if guarded else "unreachable", detail, now)
         case RateLimited() as limited:
@@ -112,23 +168,29 @@ def _write(ctx: Context, tx: Tx, lead: Lead, execution: Execution, outcome: Outc
         case AccountStopped() as stopped:
             return _stopped(tx, lead, execution, stopped, now)
         case Unknown(detail=detail):
-            return _doubt(ctx, tx, lead, execution, detail, now)
+            return _doubt(tx, lead, execution, detail, now)
+    return None
 
 
-def sent(
-    ctx: Context, tx: Tx, lead: Lead, execution: Execution, *, at: datetime, now: datetime, ids: dict[str, str], how: str,
+def sent(ctx: Context, tx: Tx, lead: Lead, execution: Execution, *, now: datetime, **how: Any) -> Hints:
+    """-> sent, and on; `how` as in _note_sent. Shared by read-back, echoes and tasks."""
+    executions.settle_sent(tx, [_note_sent(lead, execution, now=now, **how)])
+    return go_on(ctx, tx, lead, now)
+
+
+def _note_sent(
+    lead: Lead, execution: Execution, *, at: datetime, now: datetime, ids: dict[str, str], how: str,
     done_by: str | None = None, observed: bool | None = None, actor: str = "engine",
-) -> Hints:  # fmt: skip
-    """-> sent at the instant `at`; the clocks of later edges start there. Shared by T2, read-back, echoes and tasks."""
-    executions.settle_sent(
-        tx, execution.id, sent_at=at, effect_by=at, now=now, ids=ids, done_by=done_by, observed=observed
-    )  # fmt: skip
+) -> Row:  # fmt: skip
+    """-> sent at the instant `at`; the clocks of later edges start there. The row to write."""
     lead.attempts = 0
     lead.log(
         EventKind.ACTION_SENT, now, actor=actor, execution_id=execution.id, account_id=execution.account_id, action=execution.kind,
         variant=execution.variant, how=how, sent_at=at.isoformat(), done_by=done_by, observed=observed,
     )  # fmt: skip
-    return go_on(ctx, tx, lead, now)
+    return {
+        "id": execution.id, "sent_at": at, "now": now, "ids": ids, "done_by": done_by, "observed": observed,
+    }  # fmt: skip
 
 
 def refuse(
@@ -143,6 +205,13 @@ def refuse(
     actor: str = "engine",
 ) -> Hints:
     """-> refused or skipped for good; the lead takes its FAILED edge or exits with the reason."""
+    _note_failed(tx, lead, execution, state, reason, now, actor)
+    return go_on(ctx, tx, lead, now)
+
+
+def _note_failed(
+    tx: Tx, lead: Lead, execution: Execution, state: ExecutionState, reason: str, now: datetime, actor: str
+) -> None:
     executions.settle_not(tx, execution.id, state, reason, now)
     lead.log(
         EventKind.ACTION_FAILED,
@@ -153,7 +222,6 @@ def refuse(
         reason=reason,
         state=state.value,
     )
-    return go_on(ctx, tx, lead, now)
 
 
 def absent(
@@ -178,12 +246,13 @@ def absent(
 
 
 def _refused(
-    ctx: Context, tx: Tx, lead: Lead, execution: Execution, code: str, detail: str, retry: bool, now: datetime
-) -> Hints:
+    tx: Tx, lead: Lead, execution: Execution, code: str, detail: str, retry: bool, now: datetime
+) -> Hints | None:
     if retry and execution.attempts < MAX_ATTEMPTS:
         return _again(tx, lead, execution, code, detail, now)
     reason = f"gave_up: {code}" if retry else code
-    return refuse(ctx, tx, lead, execution, ExecutionState.REFUSED, reason, now)
+    _note_failed(tx, lead, execution, ExecutionState.REFUSED, reason, now, "engine")
+    return None
 
 
 def _again(tx: Tx, lead: Lead, execution: Execution, why: str, detail: str, now: datetime) -> Hints:
@@ -213,6 +282,7 @@ def _back(
         detail=detail[:200],
     )
     if lead.active:
+        until = before_late(until, execution.late_at, now)
         lead.wait_for_account(until, on, execution.account_id, execution.kind, why)
     else:
         executions.settle_not(tx, execution.id, ExecutionState.CANCELLED, lead.exit_reason or lead.state, now)
@@ -251,10 +321,10 @@ def _stopped(tx: Tx, lead: Lead, execution: Execution, stopped: AccountStopped, 
     return [*found, hints.refresh(execution.account_id)] if stopped.reason == "needs_reauth" else found
 
 
-def _doubt(ctx: Context, tx: Tx, lead: Lead, execution: Execution, detail: str, now: datetime) -> Hints:
+def _doubt(tx: Tx, lead: Lead, execution: Execution, detail: str, now: datetime) -> Hints | None:
     """It may have been accepted: never planned again without an answer from the provider."""
     if execution.state is not ExecutionState.CALLING:
         return []
     executions.doubt(tx, execution.id)
     lead.log(EventKind.ACTION_IN_DOUBT, now, execution_id=execution.id, why=detail[:200])
-    return go_on(ctx, tx, lead, now)
+    return None

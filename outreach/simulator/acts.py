@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from outreach.simulator.agenda import Agenda
 from outreach.simulator.clock import ScaledClock
@@ -183,7 +184,12 @@ class Acts:
         if after is None:
             return
         due = now + self._clock.real_duration(after)
-        self._agenda.push(due, partial(_do, deed, args))
+        self._agenda.push(due, partial(self._do, deed, args))
+
+    def _do(self, deed: Callable[..., object], args: tuple[Any, ...], now: datetime) -> None:
+        """Whoever is gone does nothing any more."""
+        if args[0] in self._network.users:
+            deed(now, *args)
 
     def _begin_follow(self, source: str, target: str, now: datetime) -> None:
         self._network.follow(source, target, now)
@@ -207,7 +213,3 @@ class Acts:
         payload = message_activity(message, self._network.users)
         self._webhooks.publish("dm.sent", {message.sender: "outbound"}, payload, now, message.id)
         self._webhooks.publish("dm.received", {message.recipient: "inbound"}, payload, now, message.id)
-
-
-def _do(deed: Callable[..., object], args: tuple[object, ...], now: datetime) -> None:
-    deed(now, *args)

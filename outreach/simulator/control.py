@@ -138,7 +138,7 @@ class ControlRoutes:
         """{"who": ..., "do": ..., "to": ..., "text": ...}: one of us by hand in the provider's own app, or a person.
 
         An account may follow, unfollow, dm, block, revoke; a person may follow, unfollow, block, unblock, approve,
-        open_dms, close_dms.
+        open_dms, close_dms, and be suspended: nobody can look them up, and they do nothing more.
         """
         body = call.request.json_object() or {}
         who, do = self.network.find(str(body.get("who", ""))), str(body.get("do", ""))
@@ -148,6 +148,9 @@ class ControlRoutes:
             return self._revoke(who, call.now)
         if do in ("open_dms", "close_dms"):
             who.receives_dm = do == "open_dms"
+            return answer({"done": do})
+        if do == "suspend" and not who.is_account:
+            self.network.remove(who.id)
             return answer({"done": do})
         pair = self._pair(body, "who", "to")
         if isinstance(pair, Problem):

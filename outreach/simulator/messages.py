@@ -11,7 +11,7 @@ from outreach.simulator.clock import ScaledClock
 from outreach.simulator.network import Message, Network, conversation_of
 from outreach.simulator.paging import Page, page_of
 from outreach.simulator.payloads import MESSAGE_FIELDS, message_object, user_object, wanted_user_fields
-from outreach.simulator.problems import Problem, invalid
+from outreach.simulator.problems import Problem, invalid, not_found
 from outreach.simulator.routes import Auth, Call, Route, table
 from outreach.simulator.wire import Response, answer
 from outreach.simulator.world import USER_ID
@@ -101,18 +101,19 @@ class MessageRoutes:
         return list(reversed(messages[since:until]))
 
     def _expanded(self, call: Call, page: Page[Message], payload: dict[str, Any]) -> Response | Problem:
-        """With `includes.users`, where the senders or participants were asked for."""
+        """With `includes.users`, where the senders or participants were asked for. Who is gone is named under `errors`."""
         asked = set(call.request.query.get("expansions", "").split(","))
         wanted = wanted_user_fields(call.request.query)
         if isinstance(wanted, Problem):
             return wanted
         if asked & {"sender_id", "participant_ids"} and page.items:
             ids = dict.fromkeys(one.sender for one in page.items)
-            payload["includes"] = {"users": [self._user(call, user_id, wanted) for user_id in ids]}
+            here = [self.network.users[user_id] for user_id in ids if user_id in self.network.users]
+            gone = [user_id for user_id in ids if user_id not in self.network.users]
+            described = [user_object(user, wanted, self.network, call.account, call.horizon) for user in here]
+            payload |= {"includes": {"users": described}} if described else {}
+            payload |= {"errors": [not_found(user_id, "sender_id") for user_id in gone]} if gone else {}
         return answer(payload)
-
-    def _user(self, call: Call, user_id: str, wanted: frozenset[str]) -> dict[str, Any]:
-        return user_object(self.network.users[user_id], wanted, self.network, call.account, call.horizon)
 
 
 def _at(message: Message) -> datetime:

@@ -90,6 +90,10 @@ class Network:
         self.users[user.id] = user
         self._by_handle[user.handle.lower()] = user.id
 
+    def remove(self, user_id: str) -> None:
+        """Suspended or deleted: no look-up finds them; what they wrote stays. `add` brings them back."""
+        self._by_handle.pop(self.users.pop(user_id).handle.lower(), None)
+
     def by_handle(self, handle: str) -> User | None:
         """Handles are the same in any case."""
         user_id = self._by_handle.get(handle.lower())

@@ -23,4 +23,5 @@ def create_app(app: App) -> Starlette:
         exception_handlers=dict.fromkeys(AWAY, outage.answer),
     )
     web.state.outreach = app
+    web.state.apps = {}
     return web

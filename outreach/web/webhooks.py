@@ -1,6 +1,7 @@
 """Providers push: verified on the raw body, stored raw, answered with 200; understood later."""
 
 import logging
+import time
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from outreach.app import App
 from outreach.ids import digest
 from outreach.models import accounts
+from outreach.models.base import Row
 from outreach.runtime.accept import accept, accept_unreadable
 
 log = logging.getLogger("outreach")
@@ -22,13 +24,20 @@ def _app(request: Request) -> App:
     return app
 
 
+#: Real seconds for which a process believes what it read of an app: every push asks for its secret.
+_SECRET_FOR = 1.0
+
+
 def _secret(request: Request) -> str | None:
     """The consumer secret of the app in the path; None where there is no such app."""
-    row = _app(request).context.db.run(lambda tx: accounts.app_named(tx, request.path_params["app_name"]))
-    if row is None or row["channel"] != request.path_params["channel"]:
-        return None
-    secret: str | None = row["consumer_secret"]
-    return secret
+    name, channel = request.path_params["app_name"], request.path_params["channel"]
+    known: dict[str, tuple[float, Row]] = request.app.state.apps
+    read_at, row = known.get(name, (0.0, None))
+    if row is None or time.monotonic() - read_at >= _SECRET_FOR:
+        row = _app(request).context.db.run(lambda tx: accounts.app_named(tx, name))
+        if row is not None:
+            known[name] = (time.monotonic(), row)
+    return row["consumer_secret"] if row is not None and row["channel"] == channel else None
 
 
 def challenge(request: Request) -> Response:

@@ -209,6 +209,29 @@ def test_what_was_written_before_the_start_is_in_the_inbox_at_its_own_time(bench
     assert inbox["includes"]["users"][0]["username"] == "dora"
 
 
+def test_who_is_suspended_is_found_by_nobody_and_does_nothing_more(bench: Bench) -> None:
+    bench.follow(ANNA)
+    bench.app.post("/__sim/act", json={"who": "anna", "do": "suspend"})
+    bench.instant.move(seconds=4000)
+    bench.simulator.run_until(bench.instant.now)
+
+    assert not bench.simulator.network.follows(ANNA, ACME)
+    assert [e["value"] for e in bench.acme.get("/2/users", params={"ids": ANNA}).json()["errors"]] == [ANNA]
+    assert bench.acme.get("/2/users/by", params={"usernames": "anna"}).json()["errors"][0]["value"] == "anna"
+
+
+def test_a_sender_who_is_gone_is_named_under_errors_and_what_they_wrote_is_there(bench: Bench) -> None:
+    bench.dm("still here")
+    assert bench.app.post("/__sim/act", json={"who": "dora", "do": "suspend"}).json() == {"done": "suspend"}
+    params = {"dm_event.fields": "sender_id", "expansions": "sender_id", "user.fields": "username"}
+    inbox = bench.acme.get("/2/dm_events", params=params).json()
+
+    assert [event["sender_id"] for event in inbox["data"]] == [ACME, DORA]
+    assert [user["username"] for user in inbox["includes"]["users"]] == ["acme"]
+    (error,) = inbox["errors"]
+    assert (error["resource_type"], error["resource_id"], error["parameter"]) == ("user", DORA, "sender_id")
+
+
 @pytest.mark.parametrize(("dialect", "code"), [("legacy", 349), ("problem", None)])
 def test_who_takes_no_messages_is_403_until_they_write_themselves(dialect: str, code: int | None) -> None:
     bench = Bench(dialect=dialect)

@@ -119,13 +119,13 @@ def test_a_stop_takes_its_locks_in_the_order_of_a_claim(
     stop = AccountStopped("restricted", scope="app" if scope == "app" else "account")
     tries: list[int] = []
 
-    lock_for_send = executions.lock_for_send
+    lock_for_sends = executions.lock_for_sends
 
-    def counted(*arguments: Any) -> LockedSend | None:
+    def counted(*arguments: Any) -> dict[int, LockedSend]:
         tries.append(1)
-        return lock_for_send(*arguments)
+        return lock_for_sends(*arguments)
 
-    monkeypatch.setattr(executions, "lock_for_send", counted)
+    monkeypatch.setattr(executions, "lock_for_sends", counted)
     stopping = threading.Thread(target=lambda: settle(house.ctx, claimed, stop))
 
     def t1(tx: Tx) -> None:

@@ -199,6 +199,64 @@ def test_who_is_followed_by_hand_twice_counts_twice(house: House) -> None:
     assert house.lead(lead)["waiting_detail"] == "cap.account"
 
 
+def unfollow_by_hand(house: House, handle: str) -> None:
+    house.simulator.acts.unfollow(id_of_handle("we"), id_of_handle(handle), house.clock.now(), by="hand")
+    house.run()
+
+
+def causes(house: House) -> list[str]:
+    return [row["cause"] for row in house.executions()]
+
+
+def refollow_by_hand(house: House, handle: str) -> None:
+    unfollow_by_hand(house, handle)
+    house.clock.advance(MINUTE)
+    follow_by_hand(house, handle)
+
+
+def test_who_was_followed_by_the_engine_and_again_by_hand_counts_twice(house: House) -> None:
+    persons = friends(house, "ann", "bob")
+    house.enroll("follow", persons[:1])
+    house.pass_time(HOUR, step=5 * MINUTE)
+    assert causes(house) == ["start"]
+    refollow_by_hand(house, "ann")
+    house.pass_time(5 * MINUTE)
+    assert causes(house) == ["start", "by_hand"]
+    (lead,) = house.enroll("follow", persons[1:])
+    assert house.lead(lead)["waiting_detail"] == "cap.account"
+
+
+@pytest.mark.parametrize("how", ["duplicate", "shuffle", "postpone"])
+def test_however_follows_are_told_each_is_counted_once(house: House, how: str) -> None:
+    friends(house, "bob")
+    fault(house, "webhook:follow.follow", how, seconds=600, **({"copies": 3} if how == "duplicate" else {}))
+    house.enroll("follow", friends(house, "ann"))
+    house.pass_time(MINUTE)
+    refollow_by_hand(house, "ann")
+    refollow_by_hand(house, "ann")
+    house.pass_time(HOUR, step=MINUTE)
+    assert causes(house) == ["start", "by_hand", "by_hand"]
+    assert len([kind for kind, _ in acts(house) if kind == "follow"]) == 3
+
+
+def test_the_echo_that_settles_a_follow_is_its_only_one(house: House) -> None:
+    fault(house, "follow", "reset", accepted=True, times=1)
+    (lead,) = house.enroll("follow", friends(house, "ann"))
+    assert states(house, lead) == ["sent"]
+    refollow_by_hand(house, "ann")
+    house.pass_time(5 * MINUTE)
+    assert causes(house) == ["start", "by_hand"]
+
+
+def test_who_lets_us_in_days_later_is_not_followed_by_hand(house: House) -> None:
+    house.simulator.network.users[id_of_handle("ann")].protected = True
+    house.enroll("follow", friends(house, "ann"))
+    house.pass_time(3 * DAY, step=6 * HOUR)
+    house.simulator.acts.approve(house.clock.now(), id_of_handle("ann"), id_of_handle("we"))
+    house.pass_time(HOUR, step=5 * MINUTE)
+    assert (causes(house), len(house.db.read("SELECT id FROM inbound"))) == (["start"], 1)
+
+
 def test_a_hint_that_comes_twice_does_not_shorten_the_wait_of_an_echo(house: House) -> None:
     house.deliver = lambda hint: [hint, hint, hint]
     friends(house, "ann")

@@ -8,15 +8,18 @@ import pytest
 
 from outreach.errors import RefusedByGate
 from outreach.limits.limiter import MemoryLimiter
+from outreach.models import judging, reports
 from outreach.models.base import Database, Row, to_json
+from outreach.providers.base import RateLimited
 from outreach.runtime.advance import advance
-from outreach.runtime.claim import NotClaimed, claim
+from outreach.runtime.claim import Claimed, NotClaimed, claim
 from outreach.runtime.control import pause_all, pause_lead, resume_all, resume_lead, set_account, set_sequence
 from outreach.runtime.explain import explain_lead
 from outreach.runtime.human import done, skip, start
 from outreach.runtime.optout import opt_out
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
+from outreach.runtime.settle import settle
 from outreach.runtime.tick import tick
 from tests.integration.law_support import (
     DAY,
@@ -194,6 +197,36 @@ def test_what_is_too_late_does_not_stand_in_the_way_of_what_is_not(house: House)
     set_account(house.ctx, "we", None, "test")
     house.tick()
     assert (acts(house), sorted(states(house))) == ([("follow", "p7")], ["sent"] + ["skipped"] * 7)
+
+
+@pytest.mark.parametrize("scope", ["account", "app"])
+def test_a_hold_of_the_provider_does_not_keep_a_step_beyond_its_time(house: House, scope: str) -> None:
+    """The answer that says to wait until tomorrow is no reason to hear tomorrow that it is too late."""
+    house.publish(sequence(", max_lateness: 2h"))
+    (execution_id,) = plan(house, "late", friends(house, "p0"))
+    prepared = prepare(house.ctx, execution_id)
+    assert isinstance(prepared, Prepared)
+    claimed = claim(house.ctx, prepared)
+    assert isinstance(claimed, Claimed)
+    tomorrow = house.clock.now() + DAY
+    settle(house.ctx, claimed, RateLimited(scope="app" if scope == "app" else "account", reset_at=tomorrow))
+    house.pass_time(2 * HOUR - MINUTE)
+    assert states(house) == ["planned"]
+    house.pass_time(2 * MINUTE)
+    first = only(house, house.executions()[0]["lead_id"], "first")
+    assert (first["state"], first["reason"], first["settled_at"]) == ("skipped", "late", MONDAY + 2 * HOUR)
+    house.pass_time(3 * DAY, step=HOUR)
+    assert acts(house) == [("dm", "p0")]
+
+
+def test_what_is_passed_over_has_not_failed(house: House) -> None:
+    leads = enrolled(house, sequence(", max_lateness: 1d"), 2)
+    resumed_after(house, DAY)
+    first, _ = house.db.run(lambda tx: judging.counts_by_node(tx, "late"))
+    assert (first["key"], first["failed"], first["passed_over"], first["sent"]) == ("first", 0, 2, 0)
+    sequence_id = house.lead(leads[0])["sequence_id"]
+    (row,) = house.db.run(lambda tx: reports.funnel(tx, sequence_id))
+    assert (row["node"], row["planned"], row["failed"], row["passed_over"]) == ("first", 2, 0, 2)
 
 
 def test_a_text_that_lacks_a_word_is_passed_over_in_the_end(house: House) -> None:

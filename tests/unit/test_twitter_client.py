@@ -481,6 +481,36 @@ def test_messages_in_and_out_are_told_apart_and_carry_the_content_id() -> None:
     assert theirs.occurred_at == NOON
 
 
+def test_who_wrote_is_named_where_x_describes_them() -> None:
+    described = {"includes": {"users": [{"id": THEM, "name": "Some One", "username": "SomeOne"}, {"id": 7}]}}
+    api = Api(ok(page(at_minute(0), at_minute(1, sender=US), at_minute(2, sender="77")) | described))
+    found = poll(api, None)
+    assert [(item.peer, item.peer_handle) for item in found.items] == [
+        (THEM, "SomeOne"),
+        (THEM, ""),
+        ("77", ""),
+    ]
+    (request,) = api.requests
+    assert request.url.params["expansions"] == "sender_id"
+    assert request.url.params["user.fields"] == "username"
+
+
+@pytest.mark.parametrize(
+    ("error", "complete"),
+    [
+        (gone(THEM), True),
+        (gone(THEM) | {"title": "Forbidden", "detail": "User has been suspended"}, True),
+        (gone("77"), False),
+        (gone(THEM) | {"resource_type": "dm_event"}, False),
+        ({"title": "about something else"}, False),
+    ],
+)
+def test_an_inbox_is_whole_although_a_sender_is_not_described(error: dict[str, str], complete: bool) -> None:
+    found = poll(Api(ok(page(at_minute(0)) | {"errors": [error]})), None)
+    assert (texts(found), found.complete) == (["minute 0"], complete)
+    assert found.items[0].peer_handle == ""
+
+
 def test_our_own_message_to_a_group_has_no_peer() -> None:
     grouped = at_minute(0, sender=US) | {"dm_conversation_id": "1582838499983564806"}
     assert poll(Api(Inbox(grouped)), None).items[0].peer == ""

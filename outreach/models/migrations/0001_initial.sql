@@ -353,7 +353,7 @@ CREATE TABLE execution (
     account_id     bigint NOT NULL REFERENCES account,
     app_id         bigint NOT NULL REFERENCES app,
     identity_id    bigint REFERENCES identity,       -- NULL only for sends made by hand to somebody whom we do not know
-    inbound_id     bigint,                           -- sends made by hand: the echo that told of it
+    inbound_id     bigint,                           -- sends made by hand: the echo that told of it; follows: the echo that was theirs
     state          text NOT NULL CHECK (state IN ('planned', 'calling', 'sent', 'refused', 'in_doubt', 'held', 'absent', 'skipped',
                                                   'cancelled', 'blocked')),
     cause          text NOT NULL,                    -- the trigger that led here; 'start', 'one_off' or 'by_hand'
@@ -383,7 +383,7 @@ CREATE TABLE execution (
     UNIQUE (lead_id, action_id, visit),
     CHECK ((lead_id IS NULL) = (cause = 'by_hand')),
     CHECK ((lead_id IS NULL) = (action_id IS NULL)),
-    CHECK (inbound_id IS NULL OR cause = 'by_hand'),
+    CHECK (inbound_id IS NULL OR effect_by IS NOT NULL),
     CHECK (identity_id IS NOT NULL OR inbound_id IS NOT NULL),
     CHECK (state NOT IN ('calling', 'in_doubt', 'held') OR (fence IS NOT NULL AND started_at IS NOT NULL
            AND call_deadline IS NOT NULL AND effect_by IS NOT NULL)),
@@ -394,18 +394,16 @@ CREATE TABLE execution (
     CHECK (late_at IS NULL OR late_at > first_due_at),
     CHECK (cause_deadline IS NULL OR cause_node IS NOT NULL)
 ) WITH (fillfactor = 80);
--- Order per lead: at most one open execution.
+-- Order per lead: at most one open execution. Open ones are few: whoever looks for them walks this index.
 CREATE UNIQUE INDEX execution_one_open ON execution (lead_id) WHERE state IN ('calling', 'in_doubt', 'held');
-CREATE INDEX execution_open ON execution (state, call_deadline) WHERE state IN ('calling', 'in_doubt', 'held');
 -- Few: planned steps of sequences that say how late one may be.
 CREATE INDEX execution_late ON execution (late_at) WHERE state = 'planned' AND late_at IS NOT NULL;
 CREATE INDEX execution_account_cap ON execution (account_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_app_cap ON execution (app_id, kind, effect_by) WHERE effect_by IS NOT NULL;
 CREATE INDEX execution_sequence_cap ON execution (sequence_id, kind, effect_by) WHERE effect_by IS NOT NULL;
-CREATE INDEX execution_instance_cap ON execution (kind, effect_by) WHERE effect_by IS NOT NULL;
 -- An echo counts once, however often it is told.
 CREATE UNIQUE INDEX execution_echo ON execution (inbound_id) WHERE inbound_id IS NOT NULL;
-CREATE INDEX execution_identity ON execution (identity_id, effect_by);
+CREATE INDEX execution_identity ON execution (identity_id);
 
 CREATE TABLE message_body (
     execution_id bigint PRIMARY KEY REFERENCES execution,
@@ -467,6 +465,10 @@ CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stor
 CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 'stored' AND peer_handle <> '';
 CREATE INDEX inbound_todo ON inbound (id) WHERE state IN ('stored', 'waiting');
 CREATE INDEX inbound_person ON inbound (person_id, occurred_at) WHERE person_id IS NOT NULL;
+CREATE INDEX inbound_unmatched ON inbound (peer_kind, peer) WHERE state = 'unmatched';
+-- Messages from an id that came without a handle: see inbox_read_up_to.
+CREATE INDEX inbound_unnamed ON inbound (account_id, occurred_at)
+    WHERE state IN ('stored', 'unmatched') AND kind = 'message_in' AND peer_kind = 'twitter_id' AND peer_handle = '';
 
 CREATE TABLE signal (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -563,6 +565,37 @@ CREATE FUNCTION listening_accounts(p_lead bigint) RETURNS TABLE (account_id bigi
     SELECT b.account_id FROM lead_binding b
      WHERE b.lead_id = p_lead
        AND NOT EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = p_lead AND e.effect_by IS NOT NULL)
+$$;
+
+-- Messages that may be this lead's person's, and nobody can tell: they came from an id that nobody here is known by, without
+-- a handle (an encrypted message, a sender that the provider does not describe any more), to an account where an answer would
+-- be found, since the lead exists, while the person has a handle whose id was never learnt. `handle`, `status`: that handle.
+-- Every contact needs the id, so the handle that a lead was contacted by is never among them; another one of the person may be.
+CREATE FUNCTION unnamed_messages(p_lead bigint)
+RETURNS TABLE (account_id bigint, occurred_at timestamptz, handle bigint, status text) LANGUAGE sql STABLE AS $$
+    SELECT m.account_id, m.occurred_at, i.id, i.status
+      FROM lead l
+      JOIN identity i ON i.person_id = l.person_id AND i.kind = 'twitter_handle'
+      JOIN inbound m ON m.account_id IN (SELECT c.account_id FROM listening_accounts(p_lead) c) AND m.occurred_at >= l.enrolled_at
+     WHERE l.id = p_lead
+       AND m.state IN ('stored', 'unmatched') AND m.kind = 'message_in' AND m.peer_kind = 'twitter_id' AND m.peer_handle = ''
+       AND NOT EXISTS (SELECT 1 FROM identity_link k WHERE k.a = i.id AND k.source = 'resolved')
+       AND NOT EXISTS (SELECT 1 FROM identity_link k WHERE k.b = i.id AND k.source = 'resolved')
+       AND NOT EXISTS (SELECT 1 FROM identity y WHERE y.kind = m.peer_kind AND y.value = m.peer)
+$$;
+
+-- How far the lead's silence is proven: every inbox where an answer would be found is read so far, and nothing in it is theirs,
+-- or may be, without our having understood it.
+CREATE FUNCTION inbox_read_up_to(p_lead bigint) RETURNS TABLE (at timestamptz) LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN bool_and(w.read_up_to IS NOT NULL)
+                THEN least(min(w.read_up_to), (SELECT min(u.occurred_at) - interval '1 microsecond' FROM unnamed_messages(p_lead) u),
+                           -- read long ago from a stranger, who has turned out to be this person just now
+                           (SELECT min(m.occurred_at) - interval '1 microsecond'
+                              FROM lead l JOIN identity i ON i.person_id = l.person_id
+                              JOIN inbound m ON m.peer_kind = i.kind AND m.peer = i.value
+                             WHERE l.id = p_lead AND m.state = 'stored' AND m.kind = 'message_in')) END
+      FROM listening_accounts(p_lead) c
+      LEFT JOIN watermark w ON w.account_id = c.account_id AND w.stream = 'inbox'
 $$;
 
 -- --- T1's locks --------------------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ _MESSAGES = {
     "event_types": "MessageCreate",
     "dm_event.fields": "id,text,event_type,sender_id,created_at,dm_conversation_id",
 }
+#: An event names its sender by id only; whoever we know by handle alone is recognised by what the expansion says of them.
+_INBOX = _MESSAGES | {"expansions": "sender_id", "user.fields": "username"}
 
 
 class TwitterProvider:
@@ -102,7 +104,8 @@ class TwitterProvider:
         return self._message_sent(call, since) if call.kind == DM else self._follow_stands(call, since)
 
     def _message_sent(self, call: Call, since: datetime) -> ReadBack:
-        page = self._messages(call.account, f"/2/dm_conversations/with/{call.recipient}/dm_events")
+        path = f"/2/dm_conversations/with/{call.recipient}/dm_events"
+        page = self._messages(call.account, path, _MESSAGES)
         return _cannot_tell(page) if isinstance(page, ReadFailed) else sent_message(page, call, since)
 
     def _follow_stands(self, call: Call, since: datetime) -> ReadBack:
@@ -129,7 +132,8 @@ class TwitterProvider:
         low = place.low_water(self.inbox_lag_seconds)
         items: list[InboundItem] = []
         for _ in range(MAX_PAGES):
-            page = self._messages(account, "/2/dm_events", place.token, until - time.monotonic())
+            onward = {"pagination_token": place.token} if place.token else {}
+            page = self._messages(account, "/2/dm_events", _INBOX | onward, until - time.monotonic())
             if isinstance(page, ReadFailed):
                 return _cut_short(page, place, items)
             items += [inbound_item(m, account.external_id) for m in place.unknown(page, low)]
@@ -160,10 +164,9 @@ class TwitterProvider:
         return self._read(account, "/2/users", fields)
 
     def _messages(
-        self, account: AccountRef, path: str, token: str | None = None, seconds: float | None = None
+        self, account: AccountRef, path: str, params: Mapping[str, str], seconds: float | None = None
     ) -> MessagePage | ReadFailed:
-        onward = {"pagination_token": token} if token else {}
-        answer = self._read(account, path, _MESSAGES | onward, seconds)
+        answer = self._read(account, path, params, seconds)
         return answer if isinstance(answer, ReadFailed) else message_page(answer)
 
     def _read(

@@ -46,6 +46,8 @@ class Message:
 
     id: int
     sender: str
+    #: what the sender is called now; empty where X did not say
+    handle: str
     text: str
     at: datetime
     precision: timedelta
@@ -86,21 +88,44 @@ def message_page(answer: Answer) -> MessagePage | ReadFailed:
     data, meta = document.get("data", []), document.get("meta")
     if not isinstance(data, list) or not isinstance(meta, dict):
         return ReadFailed("unreadable", detail=problem_of(answer).detail)
+    handles = _handles(document)
     try:
-        messages = tuple(_message(event) for event in data)
+        messages = tuple(_message(event, handles) for event in data)
     except (KeyError, TypeError, ValueError) as error:
         return ReadFailed("unreadable", detail=f"a message cannot be read: {error!r}")
     return MessagePage(
-        messages=messages, next_token=meta.get("next_token"), gaps=bool(document.get("errors"))
+        messages=messages, next_token=meta.get("next_token"), gaps=_leaves_out_more(document, messages)
     )
 
 
-def _message(event: Mapping[str, Any]) -> Message:
+def _handles(document: Mapping[str, Any]) -> Mapping[str, str]:
+    """The handles of the senders that the answer describes, by id. A description that cannot be read is none."""
+    includes = document.get("includes")
+    described = includes.get("users") if isinstance(includes, dict) else None
+    users = [user for user in described if _is_user(user)] if isinstance(described, list) else []
+    return {user["id"]: str(user.get("username", "")) for user in users}
+
+
+def _leaves_out_more(document: Mapping[str, Any], messages: Sequence[Message]) -> bool:
+    """Do the errors speak of more than senders (gone, suspended) that X does not describe, of messages that are there?"""
+    senders = {message.sender for message in messages}
+    return any(
+        not (
+            isinstance(error, dict)
+            and error.get("resource_type", "user") == "user"
+            and str(error.get("resource_id", error.get("value"))) in senders
+        )
+        for error in document.get("errors") or ()
+    )
+
+
+def _message(event: Mapping[str, Any], handles: Mapping[str, str]) -> Message:
     number = int(event["id"])
     at, precision = _created(number, datetime.fromisoformat(event["created_at"]).astimezone(UTC))
     return Message(
         id=number,
         sender=str(event["sender_id"]),
+        handle=handles.get(str(event["sender_id"]), ""),
         text=str(event.get("text", "")),
         at=at,
         precision=precision,
@@ -127,6 +152,7 @@ def inbound_item(message: Message, account_id: str) -> InboundItem:
         peer=_other(message.conversation, account_id) if ours else message.sender,
         occurred_at=message.at,
         text=message.text,
+        peer_handle="" if ours else message.handle,
         raw=message.raw,
     )
 
