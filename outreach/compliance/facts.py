@@ -207,7 +207,7 @@ class EvidenceFacts:
     read_up_to: datetime | None
     #: evidence older than this proves nothing any more; 15 real minutes, as a business duration
     freshness: timedelta
-    #: since the step was planned they have done what the edge says they had not
+    #: a signal says that they did what the edge says they had not
     contradicted: bool
 
 

@@ -185,7 +185,7 @@ def _evidence(facts: Facts) -> Lines:
         "freshness_seconds": facts.evidence.freshness.total_seconds(),
     }
     if facts.evidence.contradicted:
-        yield refused("evidence.contradicted", **numbers)
+        yield refused("evidence.contradicted", until=facts.now + facts.recheck, **numbers)
         return
     fresh = read is not None and facts.now - read <= facts.evidence.freshness
     if deadline is not None and read is not None and read >= deadline and fresh:

@@ -135,7 +135,7 @@ RULES: Mapping[str, Rule] = {
         Rule("identity.unusable", _BLOCK, "The handle is in a state that this release does not know."),
         Rule("identity.unresolved", _DEFER, "The handle's own id is being looked up.", _EVIDENCE),
         Rule("exclude.already_contacted", _BLOCK, "An account of ours contacted them on this channel before, and the sequence excludes that."),
-        Rule("evidence.contradicted", _BLOCK, "Since this step was planned they did what it took for missing: replied, followed back, accepted."),
+        Rule("evidence.contradicted", _DEFER, "They were not silent after all: the step is taken back, and what they did decides.", _EVIDENCE),
         Rule("evidence.stale", _DEFER, "Silence is not proven: the inbox is not read up to the deadline, or was read too long ago.", _EVIDENCE),
         Rule("late.skip", Decision.SKIP, "It comes later than its sequence allows, and is passed over."),
         Rule("late.ask", _HAND_OVER, "It comes later than its sequence allows; a human says whether it is still to be sent."),

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from outreach.engine.decisions import Decision, Exit, Finish, Move, Perform, Then, Wait, Want
 from outreach.engine.graph import Edge, Graph, Node
 from outreach.engine.kinds import (
+    CONTRADICTED_BY,
     NEGATIVE_TRIGGERS,
     ActionKind,
     ExecutionState,
@@ -60,6 +61,12 @@ def decide(graph: Graph, lead: LeadView, now: datetime) -> Decision:
             return _decision(moves, lead, Finish())
         lead = _moved(lead, step, now)
     raise ValueError(f"{graph.sequence}: a cycle without a wait at {lead.cursor!r}")
+
+
+def contradicted(lead: LeadView) -> bool:
+    """Is an action planned on a silence that has been broken since? Then its edge must be taken back before anything else."""
+    planned = lead.execution is not None and lead.execution.state is ExecutionState.PLANNED
+    return planned and lead.entered_by is not None and _denied(lead.entered_by, lead)
 
 
 def _decision(moves: list[Move], lead: LeadView, then: Then) -> Decision:
@@ -185,8 +192,9 @@ def _reply_triggers(signal: SignalView) -> tuple[TriggerKind, ...]:
 
 
 def _timed(node: Node, lead: LeadView, now: datetime) -> Move | Then:
-    """The first edge whose time has come; a negative one only on evidence."""
-    edges = sorted((e for e in node.edges if e.kind in _TIMED), key=lambda e: e.after)
+    """The first edge whose time has come; a negative one only on evidence, and never against a signal."""
+    timed = (e for e in node.edges if e.kind in _TIMED and not _denied(e.kind, lead))
+    edges = sorted(timed, key=lambda e: e.after)
     start = _clock_start(node, lead)
     wanting: Wait | None = None
     for edge in edges:
@@ -200,6 +208,12 @@ def _timed(node: Node, lead: LeadView, now: datetime) -> Move | Then:
             return Move(trigger=edge.kind, source=node.key, to=edge.to, due=came_due, deadline=deadline)
         wanting = wanting or Wait(until=due, on=WaitingOn.EVIDENCE, detail=edge.kind.value, wants=wants)
     return wanting or _rest(node, edges, start, now)
+
+
+def _denied(trigger: TriggerKind, lead: LeadView) -> bool:
+    """Does a signal say that they did it? Nothing need ask for the signal: it is true all the same."""
+    kinds = CONTRADICTED_BY.get(trigger, frozenset())
+    return any(signal.kind in kinds for signal in lead.signals)
 
 
 def _rest(node: Node, timed: list[Edge], start: datetime, now: datetime) -> Wait | Finish:

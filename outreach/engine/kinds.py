@@ -166,3 +166,9 @@ TOUCH_KINDS = MESSAGE_KINDS
 NEGATIVE_TRIGGERS = frozenset(
     {TriggerKind.NOT_REPLIED, TriggerKind.NOT_FOLLOWED_BACK, TriggerKind.CONNECTION_NOT_ACCEPTED}
 )
+#: What each of them says has not happened: a signal of these kinds makes it untrue.
+CONTRADICTED_BY: dict[TriggerKind, frozenset[SignalKind]] = {
+    TriggerKind.NOT_REPLIED: frozenset({SignalKind.REPLIED, SignalKind.REPLIED_TO_NOTE}),
+    TriggerKind.NOT_FOLLOWED_BACK: frozenset({SignalKind.FOLLOWED_BACK}),
+    TriggerKind.CONNECTION_NOT_ACCEPTED: frozenset({SignalKind.CONNECTION_ACCEPTED}),
+}

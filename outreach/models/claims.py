@@ -79,7 +79,7 @@ _NTH_NEWEST = """
            WITH ORDINALITY AS q (owner, scope, scope_id, since, most, i) WHERE q.owner = e.id) x) AS nth_newest"""
 
 _FACTS = Hot(
-    r"""
+    """
 SELECT f.* FROM unnest(%(ids)s::bigint[], %(pace_sinces)s::timestamptz[]) asked (id, pace_since) CROSS JOIN LATERAL (
 SELECT e.id AS execution_id, e.state, e.cause, e.cause_deadline, e.first_due_at, e.late_at, l.cursor, e.kind, e.channel, e.account_id, e.identity_id, e.attempts, e.verdict,
        l.id AS lead_id, l.state AS lead_state, l.due_at, l.epoch, l.paused_at AS lead_paused_at, l.pause_reason AS lead_pause_reason,
@@ -108,9 +108,8 @@ SELECT e.id AS execution_id, e.state, e.cause, e.cause_deadline, e.first_due_at,
        CASE WHEN e.cause = 'NOT_REPLIED' THEN (SELECT r.at FROM inbox_read_up_to(l.id) r) END AS read_up_to,
        (SELECT r.checked_at FROM lead_binding k JOIN relationship r ON r.account_id = k.account_id AND r.identity_id = k.identity_id
          WHERE k.lead_id = l.id AND k.channel = CASE e.cause WHEN 'CONNECTION_NOT_ACCEPTED' THEN 'linkedin' ELSE 'twitter' END) AS looked_up_at,
-       -- They have done since what the edge says they had not.
-       EXISTS (SELECT 1 FROM signal g WHERE g.lead_id = l.id AND g.kind = replace(e.cause, 'NOT_', '') AND e.cause LIKE '%%NOT\_%%'
-                  AND g.received_at >= e.created_at) AS contradicted,
+       CASE WHEN e.cause_deadline IS NOT NULL
+            THEN (SELECT array_agg(g.kind) FROM signal g WHERE g.lead_id = l.id AND g.used_at IS NULL) END AS unused_signals,
        hd.scopes AS hold_scopes, hd.untils AS hold_untils, hd.reasons AS hold_reasons,
        (SELECT max(t.started_at) FROM execution t WHERE t.account_id = e.account_id AND t.kind = e.kind
            AND t.effect_by > asked.pace_since AND t.id <> e.id) AS last_started_at,

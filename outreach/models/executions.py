@@ -179,7 +179,7 @@ def _locked_lead(row: Row) -> LockedLead:
 _PLANNED = {
     "lead_id": "bigint", "action_id": "bigint", "visit": "int", "sequence_id": "bigint", "kind": "text", "channel": "text",
     "account_id": "bigint", "app_id": "bigint", "identity_id": "bigint", "cause": "text", "cause_deadline": "timestamptz",
-    "first_due_at": "timestamptz", "late_at": "timestamptz", "variant": "text", "created_at": "timestamptz",
+    "cause_node": "text", "first_due_at": "timestamptz", "late_at": "timestamptz", "variant": "text", "created_at": "timestamptz",
 }  # fmt: skip
 _PLAN = Hot(f"""
 INSERT INTO execution ({", ".join(_PLANNED)}, state) SELECT q.*, 'planned' FROM {table_of(_PLANNED)}

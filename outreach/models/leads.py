@@ -174,7 +174,7 @@ SELECT q.lead AS lead_id, v.*
   FROM unnest(%(leads)s::bigint[], %(actions)s::bigint[], %(visits)s::int[], %(silences)s::boolean[], %(channels)s::text[])
        q (lead, action, visit, silence, channel)
  CROSS JOIN LATERAL (
-SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.call_deadline, e.next_read_at, e.settled_at,
+SELECT e.id AS execution_id, e.state, e.sent_at, e.reason, e.cause, e.cause_node, e.cause_deadline, e.call_deadline, e.next_read_at, e.settled_at,
        b.channels, b.accounts, b.apps, b.identities, b.identity_kinds, b.usable,
        g.ids AS signal_ids, g.kinds AS signal_kinds, g.ats AS signal_ats, g.classes AS signal_classes,
        CASE WHEN q.silence THEN (SELECT r.at FROM inbox_read_up_to(q.lead) r) END AS read_up_to,
@@ -214,6 +214,9 @@ class Seen:
     call_deadline: datetime | None
     #: in doubt, and looked for in vain: when the provider may be asked again
     next_read_at: datetime | None
+    #: where the edge was taken that led here; a negative one's deadline
+    cause_node: str | None
+    cause_deadline: datetime | None
     bindings: Mapping[Channel, Binding]
 
 
@@ -240,6 +243,8 @@ def seen(lead: Lead, row: Row) -> Seen:
         execution_id=row["execution_id"],
         call_deadline=row["call_deadline"],
         next_read_at=row["next_read_at"],
+        cause_node=row["cause_node"],
+        cause_deadline=row["cause_deadline"],
         bindings=bindings,
     )
 
@@ -369,8 +374,19 @@ def relationship_binding(tx: Tx, lead_id: int, trigger: str | None) -> Row | Non
 
 
 def has_signal(tx: Tx, lead_id: int, kind: SignalKind) -> bool:
-    """Has the lead got one of this kind, used or not?"""
-    return (
-        tx.row("SELECT 1 AS one FROM signal WHERE lead_id = %s AND kind = %s LIMIT 1", (lead_id, kind.value))
-        is not None
+    """Has the lead got one of this kind that no edge was taken on yet?"""
+    found = tx.row(
+        "SELECT 1 AS one FROM signal WHERE lead_id = %s AND kind = %s AND used_at IS NULL LIMIT 1",
+        (lead_id, kind.value),
     )
+    return found is not None
+
+
+def bound_to(tx: Tx, person_id: int, account_id: int, identity_id: int) -> list[int]:
+    """The person's active leads that ask after this very relationship, by id. The caller has locked the person."""
+    rows = tx.rows(
+        "SELECT l.id FROM lead l WHERE l.person_id = %s AND l.state = 'active' AND EXISTS (SELECT 1 FROM lead_binding b"
+        " WHERE b.lead_id = l.id AND b.account_id = %s AND b.identity_id = %s) ORDER BY l.id FOR NO KEY UPDATE",
+        (person_id, account_id, identity_id),
+    )
+    return [row["id"] for row in rows]

@@ -210,6 +210,9 @@ def _refuse(
             found = defer(ctx, tx, lead, locked.execution, verdict, now)
             if verdict.rule == "evidence.stale":
                 found = want_again(ctx, tx, lead, locked.execution, now)
+            elif verdict.rule == "evidence.contradicted":
+                # It came during a call, or to a worker that did not know the graph: what was planned is taken back now.
+                found = go_on(ctx, tx, lead, now)
     lead.write(tx)
     return NotClaimed(hints=found, verdict=verdict)
 

@@ -132,6 +132,10 @@ def _open_act(tx: Tx, task_id: int) -> Row:
 
 def _refused(ctx: Context, tx: Tx, lead: Lead, task: Row, verdict: Verdict, now: datetime) -> None:
     """What the gate says of a human binds as it does the engine: a block ends it, a deferral leaves the task open for later."""
+    if verdict.rule == "evidence.contradicted":
+        go_on(ctx, tx, lead, now)
+        lead.write(tx)
+        return
     if verdict.stale or verdict.decision not in (Decision.BLOCK, Decision.SKIP):
         return
     if verdict.decision is Decision.SKIP:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from outreach.engine.kinds import SignalKind
-from outreach.models import accounts, inbound, leads, persons, watermarks
+from outreach.models import accounts, leads, persons, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, ReadFailed, Relationship
 from outreach.runtime import hints
@@ -25,12 +25,13 @@ def look_up(ctx: Context, account_id: int) -> Hints:
     if isinstance(answer, ReadFailed):
         return [hints.refresh(account_id)] if answer.reason == "unauthorised" else []
     by_peer = {r.peer: r for r in answer}
-    ctx.db.run(lambda tx: _note(tx, account_id, wanted, by_peer, began_at))
     found: Hints = []
     for row in wanted:
         relationship = by_peer.get(row["value"])
         if relationship is not None and relationship.follows_us:
             found += _followed_back(ctx, account_id, row, began_at)
+    # Only now: were the evidence there before the signals, a death in between would prove a silence that the look-up denies.
+    ctx.db.run(lambda tx: _note(tx, account_id, wanted, by_peer, began_at))
     seen = [row["identity_id"] for row in wanted]
     return [*found, *ctx.db.run(lambda tx: _wake(ctx, tx, account_id, seen))]
 
@@ -54,15 +55,16 @@ def _note(
 
 
 def _followed_back(ctx: Context, account_id: int, row: Row, at: datetime) -> Hints:
-    """The look-up saw what no webhook told: it is a signal all the same."""
+    """The look-up saw what no webhook told: it is a signal all the same, to every lead whose evidence the look-up is."""
 
     def work(tx: Tx) -> Hints:
         person = persons.lock_present(tx, row["person_id"])
         if person is None:
             return []
         found: Hints = []
-        for lead_id in inbound.leads_followed(tx, person.id, account_id):
-            content = f"relationship:{account_id}:{row['identity_id']}"
+        for lead_id in leads.bound_to(tx, person.id, account_id, row["identity_id"]):
+            # A look-up of its own each: what an edge was taken on weeks ago says nothing of today.
+            content = f"relationship:{account_id}:{row['identity_id']}:{at.isoformat()}"
             if leads.has_signal(tx, lead_id, SignalKind.FOLLOWED_BACK):
                 continue
             leads.add_signal(tx, lead_id, SignalKind.FOLLOWED_BACK, content, at=at, now=at, inbound_id=None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from outreach.engine.decide import decide
+from outreach.engine.decide import contradicted, decide
 from outreach.engine.decisions import Decision, Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph
@@ -92,6 +92,8 @@ def _decided(tx: Tx, leads_: Sequence[Lead], now: datetime) -> dict[int, _Step]:
     for lead, graph in graphs:
         try:
             seen = leads.seen(lead, rows[lead.id])
+            if contradicted(seen.view) and _take_back(tx, lead, graph, seen, now):
+                seen = leads.seen(lead, leads.views(tx, [(lead, graph)])[lead.id])
         except NeedsNewerWorker as newer:
             leave_to_newer(lead, newer, now)
         else:
@@ -135,14 +137,42 @@ def _then(ctx: Context, tx: Tx, step: _Step, planned: int | None, now: datetime)
 
 def leave(tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engine") -> None:
     """The lead exits: what is planned is cancelled, its tasks are void. An open call is left to T2."""
+    _cancel(tx, lead, reason, now, actor)
+    lead.end("exited", now, reason)
+    lead.epoch += 1
+    lead.log(EventKind.LEAD_EXITED, now, actor=actor, reason=reason, at_node=lead.cursor)
+
+
+def _cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
     for task in tasks.void_of_lead(tx, lead.id, reason, now):
         lead.log(EventKind.TASK_CLOSED, now, actor=actor, execution_id=task["execution_id"], task_id=task["id"], state="void",
                  held_by=task["holder"])  # fmt: skip
     for execution_id in executions.cancel_planned(tx, lead.id, reason, now):
         lead.log(EventKind.ACTION_CANCELLED, now, actor=actor, execution_id=execution_id, reason=reason)
-    lead.end("exited", now, reason)
-    lead.epoch += 1
-    lead.log(EventKind.LEAD_EXITED, now, actor=actor, reason=reason, at_node=lead.cursor)
+
+
+def _take_back(tx: Tx, lead: Lead, graph: Graph, seen: Seen, now: datetime) -> bool:
+    """They were not silent after all: what was planned on it is cancelled, and the lead stands where the edge was taken.
+
+    Nothing is done there again (its visit is the same); the next visit of the node that is left plans a row of its own.
+    False: a human has begun it, which is as good as a call.
+    """
+    edge, deadline = seen.view.entered_by, seen.cause_deadline
+    assert (
+        seen.execution_id is not None
+        and edge is not None
+        and seen.cause_node is not None
+        and deadline is not None
+    )
+    task = tasks.of_execution(tx, seen.execution_id)
+    if task is not None and task["state"] != "open":
+        return False
+    source, left, reason = graph.node(seen.cause_node), lead.cursor, f"no longer {edge.value}"
+    _cancel(tx, lead, reason, now)
+    lead.log(EventKind.LEAD_MOVED, now, trigger=edge.value, source=left, to=source.key, reason=reason)
+    after = next(e.after for e in source.edges if e.kind is edge)
+    lead.cursor, lead.entered_at = source.key, deadline - after - source.wait
+    return True
 
 
 # --- waiting -----------------------------------------------------------------------------------------------
@@ -279,6 +309,7 @@ def _to_plan(tx: Tx, step: _Step, now: datetime) -> dict[str, Any]:
         "identity_id": bound.identity_id,
         "cause": _cause(step),
         "cause_deadline": moved.deadline if moved else None,
+        "cause_node": moved.source if moved else None,
         "first_due_at": first_due,
         "late_at": first_due + node.lateness.after if node.lateness else None,
         "variant": _variant(step),

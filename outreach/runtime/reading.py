@@ -28,6 +28,7 @@ from outreach.compliance.facts import (
 )
 from outreach.engine.graph import Graph
 from outreach.engine.kinds import (
+    CONTRADICTED_BY,
     MESSAGE_KINDS,
     NEGATIVE_TRIGGERS,
     ActionKind,
@@ -124,7 +125,7 @@ def _facts(
         evidence=EvidenceFacts(
             read_up_to=_evidence(row),
             freshness=ctx.machine(ctx.settings.evidence_seconds),
-            contradicted=row["contradicted"],
+            contradicted=_contradicted(row),
         ),
         holds=_holds(row),
         pace_until=last + pace if last is not None and last + pace > now else None,
@@ -235,6 +236,12 @@ def _evidence(row: Row) -> datetime | None:
     negative = row["cause"] in {kind.value for kind in NEGATIVE_TRIGGERS}
     found: datetime | None = row["looked_up_at"] if negative and not about_replies else row["read_up_to"]
     return found
+
+
+def _contradicted(row: Row) -> bool:
+    """Does a signal deny the silence that this step rests on? The same signals as decide() sees: T1 never argues with it."""
+    denying = CONTRADICTED_BY.get(row["cause"], frozenset())
+    return any(kind in denying for kind in row["unused_signals"] or ())
 
 
 def _holds(row: Row) -> tuple[Hold, ...]:

@@ -70,6 +70,19 @@ def roomy_account(house: House, name: str = "we", **changes: Any) -> int:
     return house.account(name, **(open_minded | changes))
 
 
+def silent_house(db: Database, folder: Path, *, webhooks: bool = False) -> House:
+    """No webhook tells anything unless told otherwise: only polls and look-ups can know."""
+    house = open_house(db, folder, webhooks=webhooks)
+    roomy_account(house)
+    for text in (FOLLOW_THEN_UNFOLLOW, WRITE_AND_LISTEN):
+        house.publish(text)
+    return house
+
+
+def follows_back(house: House, handle: str) -> None:
+    house.simulator.acts.follow_back(house.clock.now(), id_of_handle(handle), id_of_handle("we"))
+
+
 def friends(house: House, *handles: str, **options: Any) -> list[int]:
     """People who opted in."""
     return [house.person(handle, **({"basis": "opt_in"} | options)) for handle in handles]

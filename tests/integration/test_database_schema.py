@@ -130,6 +130,7 @@ BAD = [
     ("execution", "state = 'absent'", "execution_check"),
     ("execution", "effect_by = started_at - interval '1 s'", "execution_check"),
     ("execution", "lead_id = NULL", "execution_check"),
+    ("execution", f"cause_deadline = {NOW}", "execution_check"),
     ("execution", "cause = 'by_hand'", "execution_check"),
 ]
 

@@ -1,12 +1,15 @@
 """What a provider says of an account or an app stops exactly that, under its name, and nothing is lost or bursts out."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from outreach.models import accounts
-from outreach.models.base import Database, Row, to_json
-from outreach.providers.base import RateLimited
+from outreach.models import accounts, executions
+from outreach.models.base import Database, Row, Tx, to_json
+from outreach.models.executions import LockedSend
+from outreach.providers.base import AccountStopped, RateLimited
 from outreach.runtime.claim import Claimed, claim
 from outreach.runtime.control import set_account
 from outreach.runtime.perform import perform
@@ -99,6 +102,56 @@ def test_an_app_that_is_told_to_wait_waits_with_all_its_accounts(house: House) -
     assert acts(house) == []
     house.pass_time(MINUTE)
     assert len(acts(house)) == 2
+
+
+@pytest.mark.parametrize("scope", ["app", "account"])
+def test_a_stop_takes_its_locks_in_the_order_of_a_claim(
+    house: House, monkeypatch: pytest.MonkeyPatch, scope: str
+) -> None:
+    """T2 of a stop waits for a T1 that holds the app, and holds by then only what stands before the app: the person.
+
+    Whatever it held beyond that, the T1 would come to want: a deadlock, which run() would hide behind a second try.
+    """
+    one, two = everybody(house)[:2]
+    (first,) = plan(house, "write", [one], account_names=["we"])
+    (second,) = plan(house, "write", [two], account_names=["we"])
+    claimed = begin(house, first)
+    stop = AccountStopped("restricted", scope="app" if scope == "app" else "account")
+    tries: list[int] = []
+
+    lock_for_sends = executions.lock_for_sends
+
+    def counted(*arguments: Any) -> dict[int, LockedSend]:
+        tries.append(1)
+        return lock_for_sends(*arguments)
+
+    monkeypatch.setattr(executions, "lock_for_sends", counted)
+    stopping = threading.Thread(target=lambda: settle(house.ctx, claimed, stop))
+
+    def t1(tx: Tx) -> None:
+        tx.execute("SELECT 1 FROM app FOR NO KEY UPDATE")
+        stopping.start()
+        while not tx.rows("SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert stopping.is_alive(), "it has not waited for the app"
+            stopping.join(0.01)
+        # Not held by the stop: each of these would fail, not wait. The account and the claimed row come after the app.
+        tx.execute("SELECT 1 FROM account WHERE name = 'we' FOR NO KEY UPDATE NOWAIT")
+        tx.execute("SELECT 1 FROM lead FOR NO KEY UPDATE NOWAIT")
+        tx.execute("SELECT 1 FROM execution FOR NO KEY UPDATE NOWAIT")
+        assert tx.rows("SELECT id FROM person WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED", (one,)) == []
+
+    try:
+        with house.db.transaction() as tx:
+            t1(tx)
+    finally:
+        stopping.join()
+    assert (tries, states(house)) == ([1], ["planned", "planned"])
+    (app,) = house.db.read("SELECT state FROM app")
+    assert (app["state"], account(house)["state"]) == (
+        ("restricted", "ok") if scope == "app" else ("ok", "restricted")
+    )
+    perform(house.ctx, second)
+    assert (execution(house, second)["verdict"]["rule"], acts(house)) == (f"{scope}.restricted", [])
 
 
 def test_the_sweep_does_not_even_look_at_leads_of_a_held_account(house: House) -> None:

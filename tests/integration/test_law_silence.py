@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from outreach.models import leads
 from outreach.models.base import Database
 from outreach.runtime.control import set_account
 from outreach.runtime.hints import advance
@@ -12,35 +14,23 @@ from outreach.runtime.poll import poll
 from outreach.runtime.tick import tick
 from tests.integration.law_support import (
     DAY,
-    FOLLOW_THEN_UNFOLLOW,
     HOUR,
     MINUTE,
     WRITE_AND_LISTEN,
     acts,
     fault,
+    follows_back,
     friends,
     id_of_handle,
     mend,
     open_house,
     roomy_account,
+    silent_house,
     sql,
 )
 from tests.stage import House
 
 pytestmark = pytest.mark.servers
-
-
-def silent_house(db: Database, folder: Path, *, webhooks: bool = False) -> House:
-    """No webhook tells anything unless told otherwise: only polls and look-ups can know."""
-    house = open_house(db, folder, webhooks=webhooks)
-    roomy_account(house)
-    for text in (FOLLOW_THEN_UNFOLLOW, WRITE_AND_LISTEN):
-        house.publish(text)
-    return house
-
-
-def follows_back(house: House, handle: str) -> None:
-    house.simulator.acts.follow_back(house.clock.now(), id_of_handle(handle), id_of_handle("we"))
 
 
 # --- the inbox -----------------------------------------------------------------------------------------------
@@ -257,6 +247,74 @@ def test_a_follow_that_only_the_look_up_saw_is_a_follow(db: Database, tmp_path: 
     assert [row["kind"] for row in house.db.read("SELECT kind FROM signal")] == ["FOLLOWED_BACK"]
 
 
+def test_a_look_up_that_dies_before_it_is_all_written_proves_no_silence(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = silent_house(db, tmp_path)
+    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
+    house.pass_time(DAY, step=HOUR)
+    follows_back(house, "ann")
+    house.pass_time(DAY - HOUR, step=HOUR)
+    add_signal = leads.add_signal
+    deaths: list[object] = []
+
+    def dies(*args: Any, **options: Any) -> bool:
+        if not deaths:
+            deaths.append(args)
+            raise KeyboardInterrupt
+        return add_signal(*args, **options)
+
+    monkeypatch.setattr(leads, "add_signal", dies)
+    with pytest.raises(KeyboardInterrupt):
+        house.pass_time(2 * HOUR, step=5 * MINUTE)
+    house.hints.clear()
+    house.pass_time(2 * HOUR, step=5 * MINUTE)
+    assert (acts(house), house.lead(lead)["state"]) == ([("follow", "ann")], "finished")
+
+
+def test_a_look_up_denies_silence_to_whoever_asked_though_we_never_followed(
+    db: Database, tmp_path: Path
+) -> None:
+    """They have followed us for long; our own follow was refused. The evidence is the lead's, and so is what it says."""
+    house = silent_house(db, tmp_path)
+    house.publish(
+        """
+sequence: refused
+actions:
+  follow: {do: FOLLOW_ON_TWITTER, next: [{on: FAILED, to: later}]}
+  later: {do: WAIT, for: 1h, next: [{on: FOLLOWED_BACK, to: END}, {on: NOT_FOLLOWED_BACK, after: 1d, to: hello}]}
+  hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}"}
+"""
+    )
+    follows_back(house, "ann")
+    fault(house, "follow", "refuse", problem="blocked", times=1)
+    (lead,) = house.enroll("refused", friends(house, "ann"))
+    house.pass_time(DAY + 2 * HOUR, step=5 * MINUTE)
+    assert (acts(house), house.lead(lead)["state"]) == ([], "finished")
+
+
+def test_a_follow_that_an_edge_was_taken_on_denies_no_less_the_next_time(
+    db: Database, tmp_path: Path
+) -> None:
+    house = silent_house(db, tmp_path)
+    house.publish(
+        """
+sequence: twice
+actions:
+  follow: {do: FOLLOW_ON_TWITTER, next: [{on: NOT_FOLLOWED_BACK, after: 1d, to: END}, {on: FOLLOWED_BACK, to: still}]}
+  still: {do: WAIT, for: 1h, next: [{on: NOT_FOLLOWED_BACK, after: 1d, to: unfollow}, {on: FOLLOWED_BACK, to: hello}]}
+  unfollow: {do: UNFOLLOW_ON_TWITTER}
+  hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}"}
+"""
+    )
+    house.enroll("twice", friends(house, "ann"))
+    follows_back(house, "ann")
+    house.pass_time(DAY + HOUR, step=5 * MINUTE)
+    assert house.db.read("SELECT count(*) AS n FROM signal WHERE used_at IS NOT NULL")[0]["n"] == 1
+    house.pass_time(DAY + 2 * HOUR, step=5 * MINUTE)
+    assert acts(house) == [("follow", "ann"), ("dm", "ann")]
+
+
 def test_who_no_longer_exists_does_not_follow_us(db: Database, tmp_path: Path) -> None:
     house = silent_house(db, tmp_path)
     (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
@@ -288,40 +346,6 @@ actions:
     assert [row["kind"] for row in rows] == ["FOLLOW_ON_TWITTER", "SEND_EMAIL"]
     # No basis is on record for the address: the gate came past the evidence to that.
     assert rows[1]["reason"] == "basis.none"
-
-
-# --- contradicted after it was planned -----------------------------------------------------------------------
-
-
-def unfollow_waiting_for_room(house: House) -> int:
-    """A lead whose unfollow is planned on evidence that was good, and waits for the account's pace."""
-    (lead,) = house.enroll("follow-unfollow", friends(house, "ann"))
-    sql(house, """UPDATE account SET pace = '{"UNFOLLOW_ON_TWITTER": 600000}'""")
-    sql(
-        house,
-        "INSERT INTO execution (kind, channel, account_id, app_id, inbound_id, state, cause, started_at, effect_by, sent_at, settled_at, done_by,"
-        " observed, created_at) SELECT 'UNFOLLOW_ON_TWITTER', channel, id, app_id, -1, 'sent', 'by_hand', %s, %s, %s, %s, 'by hand', true, %s"
-        " FROM account",
-        *[house.clock.now() + 2 * DAY - MINUTE] * 5,
-    )
-    house.pass_time(2 * DAY + HOUR, step=5 * MINUTE)
-    assert (house.lead(lead)["cursor"], house.executions(lead)[-1]["state"]) == ("unfollow", "planned")
-    return lead
-
-
-@pytest.mark.parametrize("told", ["by a webhook", "by the fresh look-up alone"])
-def test_who_follows_back_after_the_unfollow_is_planned_is_not_unfollowed(
-    db: Database, tmp_path: Path, told: str
-) -> None:
-    house = silent_house(db, tmp_path, webhooks=told == "by a webhook")
-    lead = unfollow_waiting_for_room(house)
-    follows_back(house, "ann")
-    sql(house, """UPDATE account SET pace = '{"UNFOLLOW_ON_TWITTER": 0}'""")
-    house.pass_time(8 * DAY, step=HOUR)
-    assert acts(house) == [("follow", "ann")]
-    last = house.executions(lead)[-1]
-    assert (last["state"], last["reason"]) == ("blocked", "evidence.contradicted")
-    assert house.lead(lead)["exit_reason"] == "evidence.contradicted"
 
 
 def test_a_handle_that_is_resolved_late_still_needs_the_evidence_of_its_edge(

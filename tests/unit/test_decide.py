@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from outreach.engine.decide import decide
+from outreach.engine.decide import contradicted, decide
 from outreach.engine.decisions import Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.graph import Node
 from outreach.engine.kinds import (
@@ -225,6 +225,53 @@ def test_a_relationship_needs_a_look_up_of_its_own_after_the_deadline() -> None:
     )
     looked = lead("follow", state=X.SENT, sent_at=NOW - DAY, looked=NOW)
     assert only_move(decide(UNFOLLOWED, looked, NOW)).trigger is T.NOT_FOLLOWED_BACK
+
+
+@pytest.mark.parametrize(
+    ("trigger", "kind"),
+    [
+        (T.NOT_REPLIED, S.REPLIED),
+        (T.NOT_REPLIED, S.REPLIED_TO_NOTE),
+        (T.NOT_FOLLOWED_BACK, S.FOLLOWED_BACK),
+        (T.CONNECTION_NOT_ACCEPTED, S.CONNECTION_ACCEPTED),
+    ],
+)
+def test_no_negative_edge_is_taken_against_a_signal_that_nobody_asked_for(
+    trigger: TriggerKind, kind: SignalKind
+) -> None:
+    lone = graph(follow(edge(trigger, "dm", DAY), edge(T.TIMEOUT, None, 3 * DAY)), dm(), on_reply="continue")
+    proven = lead("follow", state=X.SENT, sent_at=NOW - DAY, read=NOW, looked=NOW)
+    assert only_move(decide(lone, proven, NOW)).trigger is trigger
+    denied = replace(proven, signals=(signal(kind),))
+    assert decide(lone, denied, NOW).then == Wait(until=NOW + 2 * DAY, on=WaitingOn.TIME)
+    unrelated = replace(proven, signals=(signal(S.READ), signal(S.OUT_OF_OFFICE, 2)))
+    assert only_move(decide(lone, unrelated, NOW)).trigger is trigger
+
+
+@pytest.mark.parametrize(
+    ("by", "kind", "state", "expected"),
+    [
+        (T.NOT_REPLIED, S.REPLIED, X.PLANNED, True),
+        (T.NOT_FOLLOWED_BACK, S.FOLLOWED_BACK, X.PLANNED, True),
+        (T.CONNECTION_NOT_ACCEPTED, S.CONNECTION_ACCEPTED, X.PLANNED, True),
+        (T.NOT_FOLLOWED_BACK, S.REPLIED, X.PLANNED, False),
+        (T.NOT_REPLIED, S.OUT_OF_OFFICE, X.PLANNED, False),
+        (T.NOT_REPLIED, S.REPLIED, X.CALLING, False),
+        (T.NOT_REPLIED, S.REPLIED, None, False),
+        (T.NORMAL_EDGE, S.REPLIED, X.PLANNED, False),
+        (None, S.REPLIED, X.PLANNED, False),
+    ],
+)
+def test_a_plan_is_contradicted_by_what_denies_its_own_silence_and_only_before_its_call(
+    by: TriggerKind | None, kind: SignalKind, state: ExecutionState | None, expected: bool
+) -> None:
+    assert contradicted(lead("dm", signal(kind), state=state, by=by)) is expected
+
+
+def test_where_nothing_but_a_denied_edge_is_left_the_graph_has_ended() -> None:
+    lone = graph(follow(edge(T.NOT_FOLLOWED_BACK, "dm", DAY)), dm())
+    denied = lead("follow", signal(S.FOLLOWED_BACK), state=X.SENT, sent_at=NOW)
+    assert decide(lone, denied, NOW).then == Finish()
 
 
 def test_an_edge_that_needs_no_evidence_is_not_held_up_by_one_that_does() -> None:

@@ -152,6 +152,17 @@ def test_no_negative_edge_is_taken_before_its_deadline_or_without_evidence_of_it
 
 
 @Many
+@given(histories(states=[ExecutionState.SENT]))
+def test_no_negative_edge_is_taken_while_a_signal_says_otherwise(history: tuple[Graph, LeadView]) -> None:
+    graph, lead = history
+    unused = {signal.id: signal.kind.value for signal in lead.signals}
+    for move in decide(graph, lead, NOW).moves:
+        unused.pop(move.signal_id or 0, None)
+        if move.trigger in NEGATIVE_TRIGGERS:
+            assert move.trigger.replace("NOT_", "") not in unused.values()
+
+
+@Many
 @given(histories())
 def test_the_stop_rules_win_over_everything_else(history: tuple[Graph, LeadView]) -> None:
     graph, lead = history

@@ -358,6 +358,7 @@ CREATE TABLE execution (
                                                   'cancelled', 'blocked')),
     cause          text NOT NULL,                    -- the trigger that led here; 'start', 'one_off' or 'by_hand'
     cause_deadline timestamptz,                      -- a negative edge: what its evidence must reach
+    cause_node     text,                             -- the node whose edge led here: the lead stands there again if it is taken back
     first_due_at   timestamptz,                      -- since when it could have been done; NULL only for sends made by hand
     late_at        timestamptz,                      -- from then on it comes too late; NULL: never
     variant        text,
@@ -390,7 +391,8 @@ CREATE TABLE execution (
     CHECK (state NOT IN ('refused', 'blocked', 'absent', 'skipped', 'cancelled') OR effect_by IS NULL),
     CHECK (state NOT IN ('refused', 'blocked', 'held', 'skipped', 'cancelled') OR reason IS NOT NULL),
     CHECK ((started_at IS NULL) OR effect_by IS NULL OR effect_by >= started_at),
-    CHECK (late_at IS NULL OR late_at > first_due_at)
+    CHECK (late_at IS NULL OR late_at > first_due_at),
+    CHECK (cause_deadline IS NULL OR cause_node IS NOT NULL)
 ) WITH (fillfactor = 80);
 -- Order per lead: at most one open execution. Open ones are few: whoever looks for them walks this index.
 CREATE UNIQUE INDEX execution_one_open ON execution (lead_id) WHERE state IN ('calling', 'in_doubt', 'held');
