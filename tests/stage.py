@@ -27,8 +27,8 @@ from outreach.runtime.accept import accept
 from outreach.runtime.advance import advance
 from outreach.runtime.context import Context
 from outreach.runtime.digest import digest
-from outreach.runtime.echo import digest_echo
 from outreach.runtime.draining import drain_person
+from outreach.runtime.echo import digest_echo
 from outreach.runtime.enroll import enroll
 from outreach.runtime.hints import Hint
 from outreach.runtime.lookup import look_up
