@@ -27,10 +27,7 @@ from outreach.settings import Settings
 log = logging.getLogger("outreach")
 
 #: Where an actor's hints go; an action's actor has its channel's queue, everything else belongs to the engine.
-_QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | {
-    "digest_inbound": INBOUND,
-    "digest_echo": INBOUND,
-}
+_QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(("digest_inbound", "digest_echo", "check_for_reply", "look_up_relationships", "resolve_handles"), INBOUND)
 #: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
 _LIVE_FOR = 1.0
 

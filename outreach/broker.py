@@ -19,7 +19,8 @@ from outreach.failpoints import failpoint
 from outreach.ids import new_key
 from outreach.limits.limiter import accept_self_signed
 
-#: Queues by what waits on them. `soon` carries delayed hints and nothing else waits on it.
+#: Queues by what waits on them: `engine` leads that are merely due, however many; `inbound` what must not stand behind them
+#: (ticks, answers, reads). `soon` carries delayed hints and nothing else waits on it.
 ENGINE, INBOUND, SOON = "engine", "inbound", "soon"
 CHANNEL_QUEUES = ("twitter", "linkedin", "xmtp", "email")
 QUEUES = (ENGINE, INBOUND, *CHANNEL_QUEUES, SOON)
@@ -32,6 +33,8 @@ _NETWORK = (redis.ConnectionError, redis.TimeoutError)
 _TIME_LIMIT = 180_000
 #: A tick that waited longer than this (seconds) is made up for by the next one.
 _SKIP_TICKS_AFTER = 55
+#: Milliseconds between two looks at a queue on which next to nothing comes.
+_SELDOM = 500
 #: Chunk of one MULTI of pipelined messages.
 _CHUNK = 1000
 #: Real seconds that a starting process gives Redis to answer.
@@ -42,7 +45,7 @@ class SafeConsumer(_RedisConsumer):
     """Survives what stock consumers do not: a Redis that stalls or restarts while a delayed message is due."""
 
     def __init__(self, broker: "SafeBroker", queue_name: str, prefetch: int, timeout: int) -> None:
-        super().__init__(broker, queue_name, prefetch, timeout)
+        super().__init__(broker, queue_name, prefetch, _SELDOM if queue_name in broker.seldom else timeout)
         if queue_name.endswith(".DQ"):
             self._take_back(broker, queue_name)
 
@@ -55,6 +58,12 @@ class SafeConsumer(_RedisConsumer):
                 broker.do_requeue(queue_name, *ids)
         except _NETWORK as error:
             raise ConnectionClosed(error) from None
+
+    @property
+    def outstanding_message_count(self) -> int:
+        """Full while more than half is: then Redis is asked for many messages at a time, not for one after each."""
+        count = int(super().outstanding_message_count)
+        return self.prefetch if count > self.prefetch // 2 else count
 
     def __next__(self) -> Any:
         try:
@@ -95,6 +104,9 @@ class SafeConsumer(_RedisConsumer):
 
 class SafeBroker(RedisBroker):
     """RedisBroker with the consumer above, and errors of the network under one name."""
+
+    #: queues on which next to nothing comes here: Redis is asked for them less often
+    seldom: frozenset[str] = frozenset()
 
     @property
     def consumer_class(self) -> type[SafeConsumer]:

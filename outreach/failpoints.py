@@ -11,7 +11,7 @@ from outreach.errors import ConfigurationError
 POINTS: Mapping[str, str] = {
     "hints.before": "what the transaction decided is committed, nobody is told",
     "hints.after": "the hint is enqueued, the message that led to it is not acknowledged",
-    "perform.before": "the message that tells to send has arrived, nothing is read",
+    "perform.before": "the message has arrived, nothing is read",
     "claim.before": "rendered and granted by the limiter, T1 has not begun",
     "claim.in": "T1 has written everything, it is not committed",
     "call.before": "T1 is committed, there is no connection",

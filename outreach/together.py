@@ -26,6 +26,8 @@ class _Place:
     #: set: look at `leads`, and then at `result` or `error`
     called: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
+    #: what was tried for several failed: this one is tried by itself
+    alone: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -41,7 +43,10 @@ class Together(Generic[Item, Result]):
         self._busy = False
 
     def do(self, item: Item, work: Callable[[Sequence[Item]], Sequence[Result]]) -> Result:
-        """This item's result of `work(items)`. What it raises for several is tried again one by one: each meets its own."""
+        """This item's result of `work(items)`. What fails for several is tried again by each thread alone: each meets its own.
+
+        So work must be safe to do again. Its errors reach every thread that `same_for_all` names them for.
+        """
         place = _Place(item)
         with self._lock:
             self._waiting.append(place)
@@ -50,6 +55,8 @@ class Together(Generic[Item, Result]):
             self._wait(place)
         if place.leads:
             self._lead(work)
+        if place.alone:
+            return work([item])[0]
         if place.error is not None:
             raise place.error
         return cast(Result, place.result)
@@ -96,9 +103,6 @@ class Together(Generic[Item, Result]):
             for place, result in zip(places, results, strict=True):
                 place.result = result
         except Exception as error:
-            if len(places) > 1 and not isinstance(error, self._same_for_all):
-                for place in places:
-                    self._fill([place], work)
-                return
+            shared = len(places) == 1 or isinstance(error, self._same_for_all)
             for place in places:
-                place.error = error
+                place.alone, place.error = not shared, error if shared else None

@@ -7,7 +7,7 @@ from outreach.app import current
 from outreach.runtime.tick import tick as sweep
 
 
-@dramatiq.actor(queue_name="engine", periodic=cron("* * * * *"))
+@dramatiq.actor(queue_name="inbound", periodic=cron("* * * * *"))
 def tick() -> None:
     """Sweep: claim what is due and hint it."""
     app = current()

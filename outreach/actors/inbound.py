@@ -25,21 +25,21 @@ def digest_echo(inbound_id: int) -> None:
     app.hint(digest_echo_(app.context, inbound_id))
 
 
-@dramatiq.actor(queue_name="engine")
+@dramatiq.actor(queue_name="inbound")
 def check_for_reply(account_id: int) -> None:
     """Poll an account's inbox: the only thing that proves silence."""
     app = current()
     app.hint(poll(app.context, account_id))
 
 
-@dramatiq.actor(queue_name="engine")
+@dramatiq.actor(queue_name="inbound")
 def look_up_relationships(account_id: int) -> None:
     """Look up how people stand to an account."""
     app = current()
     app.hint(look_up(app.context, account_id))
 
 
-@dramatiq.actor(queue_name="engine")
+@dramatiq.actor(queue_name="inbound")
 def resolve_handles(account_id: int) -> None:
     """Turn handles into immutable ids."""
     app = current()

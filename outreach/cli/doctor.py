@@ -263,7 +263,7 @@ def _tick(here: "Instance", now: datetime, clock: Any) -> Check:
     detail = "there was none yet" if age is None else f"the last was {age:.0f} s ago"
     return Check(
         id="O008", title="ticks", health=Health.OK if fine else Health.WARN, detail=detail,
-        mend="is a scheduler running, and a worker that serves the queue engine? outreach up runs all",
+        mend="is a scheduler running, and a worker that serves the queue inbound? outreach up runs all",
     )  # fmt: skip
 
 

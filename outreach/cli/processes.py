@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from outreach import app as apps
 from outreach import failpoints
-from outreach.broker import CHANNEL_QUEUES, QUEUES, require_redis
+from outreach.broker import CHANNEL_QUEUES, ENGINE, INBOUND, QUEUES, SafeBroker, require_redis
 from outreach.cli.ending import end_with
 from outreach.cli.logs import set_up_logs
 from outreach.cli.session import on_its_clock
@@ -35,6 +35,9 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
 
+    if isinstance(app.broker, SafeBroker) and {ENGINE, INBOUND} <= set(queues or QUEUES):
+        # It carries out what it finds due itself: few hints for its channels come by their queues.
+        app.broker.seldom = carries
     return run_worker(app.broker, queues=queues, threads=count)
 
 

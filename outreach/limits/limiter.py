@@ -31,8 +31,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from outreach.limits.caps import Cap, Counted, judge_caps
-from outreach.limits.scope import SLACK, Answer, Full, Granted, Scope, Unavailable, Unseeded
-from outreach.together import Together
+from outreach.limits.scope import SLACK, Answer, Ask, Effect, Full, Granted, Scope, Unavailable, Unseeded
 
 __all__ = [
     "Answer",
@@ -68,10 +67,12 @@ class Limiter(Protocol):
         """
         ...
 
-    def record(
-        self, execution_id: int, scopes: Sequence[Scope], started_at: datetime, effect_by: datetime
-    ) -> Unavailable | None:
-        """The ledger's word on one row, after T2 (or a send made by hand): it started then and counts until `effect_by`."""
+    def acquire_all(self, asks: Sequence[Ask]) -> Sequence[Answer]:
+        """The same for several in one round trip, each judged after those before it."""
+        ...
+
+    def record(self, effects: Sequence[Effect]) -> Unavailable | None:
+        """The ledger's word on rows, after their T2 (or sends made by hand), in one round trip."""
         ...
 
     def seed(
@@ -173,15 +174,14 @@ class MemoryLimiter:
                 log.note(execution_id, start, start + (effect_by - now))
         return Granted()
 
-    def record(
-        self, execution_id: int, scopes: Sequence[Scope], started_at: datetime, effect_by: datetime
-    ) -> None:
+    def acquire_all(self, asks: Sequence[Ask]) -> Sequence[Answer]:
+        return [self.acquire(a.execution_id, a.scopes, a.now, a.effect_by) for a in asks]
+
+    def record(self, effects: Sequence[Effect]) -> None:
         with self._lock:
-            for scope in scopes:
-                if scope.limits:
-                    self._log(scope).note(
-                        execution_id, _instant(_ms_up(started_at)), _instant(_ms_up(effect_by))
-                    )
+            for effect, scope in ((e, s) for e in effects for s in e.scopes if s.limits):
+                started, ends = _instant(_ms_up(effect.started_at)), _instant(_ms_up(effect.effect_by))
+                self._log(scope).note(effect.execution_id, started, ends)
 
     def seed(
         self,
@@ -225,14 +225,6 @@ class _LogStorage(RedisStorage):
         return cast(redis.Redis, self.get_connection())
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One execution's question, as the script reads it."""
-
-    scopes: Sequence[Scope]
-    text: str
-
-
 class RedisLimiter:
     """Many processes share the logs of one instance. Needs Redis 6.2 or newer, or Valkey.
 
@@ -251,37 +243,35 @@ class RedisLimiter:
         # The braces keep all logs of an instance on one node of a cluster, where one script may touch them together.
         self._logs = _LogStorage(url, connection_pool=pool, key_prefix=f"outreach:{{{instance}}}:log")
         self._pool = pool
-        self._acquires: Together[_Ask, Answer] = Together()
-        self._records: Together[Sequence[tuple[str, str]], Unavailable | None] = Together()
 
     def acquire(
         self, execution_id: int, scopes: Sequence[Scope], now: datetime, effect_by: datetime
     ) -> Answer:
-        limited = [scope for scope in scopes if scope.limits]
-        if not limited:
-            return Granted()
-        ask = _Ask(limited, json.dumps(_ask(execution_id, limited, now, effect_by)))
-        return self._acquires.do(ask, self._acquire_all)
+        ask = Ask(execution_id=execution_id, scopes=scopes, now=now, effect_by=effect_by)
+        return self.acquire_all([ask])[0]
 
-    def _acquire_all(self, asks: Sequence["_Ask"]) -> list[Answer]:
-        """Threads that ask at the same time share one round trip; each is judged after those before it."""
-        keys = [self._key(scope) for ask in asks for scope in ask.scopes]
-        replies = _answered(lambda: self._logs.lua_acquire(keys, [ask.text for ask in asks]))
+    def acquire_all(self, asks: Sequence[Ask]) -> Sequence[Answer]:
+        limited = [tuple(scope for scope in ask.scopes if scope.limits) for ask in asks]
+        asked = [(ask, scopes) for ask, scopes in zip(asks, limited, strict=True) if scopes]
+        keys = [self._key(scope) for _, scopes in asked for scope in scopes]
+        texts = [json.dumps(_ask(a.execution_id, scopes, a.now, a.effect_by)) for a, scopes in asked]
+        replies = _answered(lambda: self._logs.lua_acquire(keys, texts)) if asked else []
         if isinstance(replies, Unavailable):
-            return [replies] * len(asks)
-        return [_read_reply(reply, ask.scopes) for reply, ask in zip(replies, asks, strict=True)]
+            return [replies if scopes else Granted() for scopes in limited]
+        following = iter(replies)
+        return [_read_reply(next(following), scopes) if scopes else Granted() for scopes in limited]
 
-    def record(
-        self, execution_id: int, scopes: Sequence[Scope], started_at: datetime, effect_by: datetime
-    ) -> Unavailable | None:
-        row = {"id": str(execution_id), "start": _ms_up(started_at), "effect_by": _ms_up(effect_by)}
-        rows = [(self._key(s), json.dumps(row | {"ttl": _ttl_ms(s)})) for s in scopes if s.limits]
-        return self._records.do(rows, self._record_all) if rows else None
-
-    def _record_all(self, asked: Sequence[Sequence[tuple[str, str]]]) -> list[Unavailable | None]:
-        rows = [row for one in asked for row in one]
+    def record(self, effects: Sequence[Effect]) -> Unavailable | None:
+        rows = [
+            (self._key(scope), json.dumps(_effect(effect) | {"ttl": _ttl_ms(scope)}))
+            for effect in effects
+            for scope in effect.scopes
+            if scope.limits
+        ]
+        if not rows:
+            return None
         done = _answered(lambda: self._logs.lua_record([key for key, _ in rows], [text for _, text in rows]))
-        return [done if isinstance(done, Unavailable) else None] * len(asked)
+        return done if isinstance(done, Unavailable) else None
 
     def seed(
         self,
@@ -355,6 +345,15 @@ def _ask(execution_id: int, scopes: Sequence[Scope], now: datetime, effect_by: d
             }
             for scope in scopes
         ],
+    }
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    """The other script's argument, as record.lua documents it."""
+    return {
+        "id": str(effect.execution_id),
+        "start": _ms_up(effect.started_at),
+        "effect_by": _ms_up(effect.effect_by),
     }
 
 

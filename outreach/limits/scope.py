@@ -1,5 +1,6 @@
 """Whose caps are asked for, and what a limiter may answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -43,6 +44,26 @@ class Scope:
     def seed_from(self, now: datetime) -> datetime:
         """A seed read at `now` needs every ledger row with effect_by after this."""
         return self.since(now) - SLACK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One call that starts now and can be accepted until `effect_by`, to be paid for in all scopes or in none."""
+
+    execution_id: int
+    scopes: Sequence[Scope]
+    now: datetime
+    effect_by: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """The ledger's word on one row: it started then and counts until `effect_by`."""
+
+    execution_id: int
+    scopes: Sequence[Scope]
+    started_at: datetime
+    effect_by: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ UNREACHABLE = (
 _PLANS = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c plan_cache_mode=force_generic_plan"
 _SESSION = f"{_PLANS} -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
 
+#: Milliseconds, as above, where many threads' work would wait together.
+_BRIEFLY = "SET LOCAL lock_timeout = 250"
 #: Advisory lock keys. `sends` is held shared by every T1, and exclusively, for an instant, to drain them.
 SENDS_LOCK = 1000
 MIGRATE_LOCK = 1001
@@ -322,21 +324,27 @@ class Database:
             self._pool.close()
             raise
 
-    def run(self, work: Callable[[Tx], T]) -> T:
-        """`work(tx)` in a transaction of its own; a lock or serialisation error is retried up to three times."""
-        for attempt in range(1, _TRIES + 1):
+    def run(self, work: Callable[[Tx], T], *, shared: bool = False) -> T:
+        """`work(tx)` in a transaction of its own; a lock or serialisation error is retried up to three times.
+
+        `shared`: many threads' work, which waits for nobody's rows for long and is tried once: they try again, each alone.
+        """
+        tries = 1 if shared else _TRIES
+        for attempt in range(1, tries + 1):
             try:
                 with self.transaction() as tx:
+                    if shared:
+                        tx.write(_BRIEFLY)
                     return work(tx)
             except StartAgain as moved:
-                if attempt == _TRIES:
+                if attempt == tries:
                     raise ConflictError(str(moved) or None) from moved
             except _TRY_AGAIN:
-                if attempt == _TRIES:
+                if attempt == tries:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def run_when_back(self, work: Callable[[Tx], T], seconds: float) -> T:
+    def run_when_back(self, work: Callable[[Tx], T], seconds: float, *, shared: bool = False) -> T:
         """As `run`, but a server that is away is waited for, so many real seconds.
 
         A commit whose answer was lost may have happened: only for work that finds out by itself that it is done.
@@ -344,7 +352,7 @@ class Database:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return self.run(work)
+                return self.run(work, shared=shared)
             except UNREACHABLE:
                 if time.monotonic() >= deadline:
                     raise

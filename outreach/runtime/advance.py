@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState
@@ -20,11 +19,11 @@ from outreach.runtime.reconcile import read_back_at
 
 def advance(ctx: Context, lead_id: int) -> Hints:
     """Look at a lead; what to look at next."""
-    return ctx.together.do("advance", lead_id, partial(_advance_all, ctx))
+    return advance_all(ctx, [lead_id])[0]
 
 
-def _advance_all(ctx: Context, lead_ids: Sequence[int]) -> list[Hints]:
-    """In one transaction; a lead that is asked about twice is looked at once."""
+def advance_all(ctx: Context, lead_ids: Sequence[int]) -> list[Hints]:
+    """The same for several, in one transaction; a lead that is asked about twice is looked at once."""
 
     def work(tx: Tx) -> dict[int, Hints]:
         locked = executions.lock_leads(tx, list(dict.fromkeys(lead_ids)))
@@ -38,7 +37,7 @@ def _advance_all(ctx: Context, lead_ids: Sequence[int]) -> list[Hints]:
         leads.write_all(tx, [one.lead for one in locked.values()])
         return reaped | found
 
-    by_lead = ctx.db.run(work)
+    by_lead = ctx.db.run(work, shared=len(lead_ids) > 1)
     return [by_lead.pop(lead_id, []) for lead_id in lead_ids]
 
 

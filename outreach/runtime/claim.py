@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from outreach.compliance import gate
@@ -58,12 +57,12 @@ class NotClaimed:
 
 
 def claim(ctx: Context, prepared: Prepared) -> Claimed | NotClaimed:
-    """planned -> calling, or the reason why not, in one transaction (which threads that claim at the same time share)."""
-    return ctx.together.do("claim", prepared, partial(_claim_all, ctx))
+    """planned -> calling, or the reason why not, in one transaction."""
+    return claim_all(ctx, [prepared])[0]
 
 
-def _claim_all(ctx: Context, asked: Sequence[Prepared]) -> list[Claimed | NotClaimed]:
-    """One transaction for all that do not bear on each other; the rest in the next one."""
+def claim_all(ctx: Context, asked: Sequence[Prepared]) -> list[Claimed | NotClaimed]:
+    """The same for several: one transaction for all that do not bear on each other, the rest in the next one."""
     found: dict[int, Claimed | NotClaimed] = {}
     rest = list({prepared.execution_id: prepared for prepared in asked}.values())
     while rest:
@@ -95,7 +94,7 @@ def _claim_together(ctx: Context, batch: Sequence[Placed]) -> dict[int, Claimed 
         failpoint("claim.in")
         return found
 
-    return ctx.db.run(work)
+    return ctx.db.run(work, shared=len(batch) > 1)
 
 
 def _is_planned(locked: LockedSend | None) -> bool:

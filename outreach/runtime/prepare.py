@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from outreach.content.rendering import Missing, Rendered, TooLong, compose
 from outreach.engine.graph import Graph
@@ -66,8 +65,16 @@ _EARLY_SECONDS = 0.05
 
 
 def prepare(ctx: Context, execution_id: int) -> Prepared | NotRenderable | Nothing:
-    """Everything a claim needs. One read-only transaction, which threads share."""
-    row, graph = ctx.together.do("prepare", execution_id, partial(_read_all, ctx))
+    """Everything a claim needs."""
+    return prepare_all(ctx, [execution_id])[0]
+
+
+def prepare_all(ctx: Context, execution_ids: Sequence[int]) -> list[Prepared | NotRenderable | Nothing]:
+    """The same for several, in one read-only transaction."""
+    return [_prepared(ctx, row, graph) for row, graph in _read_all(ctx, execution_ids)]
+
+
+def _prepared(ctx: Context, row: Row | None, graph: Graph | None) -> Prepared | NotRenderable | Nothing:
     if row is None or row["state"] != ExecutionState.PLANNED.value or row["lead_state"] != "active":
         return Nothing()
     now = ctx.clock.now()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from outreach.engine.events import EventKind
@@ -44,18 +43,28 @@ class Settled:
 
 
 def settle(ctx: Context, claimed: Claimed, outcome: Outcome) -> Settled:
-    """The outcome, its event and the next step in one transaction (which threads that settle at the same time share).
+    """The outcome, its event and the next step in one transaction. See settle_all."""
+    return settle_all(ctx, [(claimed, outcome)])[0]
+
+
+def settle_all(ctx: Context, asked: Sequence[tuple[Claimed, Outcome]]) -> list[Settled]:
+    """Outcomes, their events and next steps, in one transaction for all but those that stop an account.
 
     What the provider said is known here alone: a database that is away for a moment (a failover, a restart) is waited for.
     Written twice it changes nothing, because the fence and the state are read first.
     """
-    if isinstance(outcome, AccountStopped):
-        # It writes the rows of the account or its app: by itself, under their locks.
-        return _settle_all(ctx, [(claimed, outcome)], scopes=["app"])[0]
-    return ctx.together.do("settle", (claimed, outcome), partial(_settle_all, ctx))
+    # What stops an account writes its row or its app's: by itself, under their locks.
+    alone = [one for one in asked if isinstance(one[1], AccountStopped)]
+    others = [one for one in asked if not isinstance(one[1], AccountStopped)]
+    done = _settle_together(ctx, others) if others else []
+    done += [settled for one in alone for settled in _settle_together(ctx, [one], scopes=["app"])]
+    by_id = {
+        claimed.execution_id: settled for (claimed, _), settled in zip(others + alone, done, strict=True)
+    }
+    return [by_id[claimed.execution_id] for claimed, _ in asked]
 
 
-def _settle_all(
+def _settle_together(
     ctx: Context, asked: Sequence[tuple[Claimed, Outcome]], scopes: Sequence[str] = ()
 ) -> list[Settled]:
     def work(tx: Tx) -> list[Settled]:
@@ -76,7 +85,7 @@ def _settle_all(
         return settled
 
     # Later than that the read-back has asked the provider already.
-    return ctx.db.run_when_back(work, ctx.settings.settle_seconds)
+    return ctx.db.run_when_back(work, ctx.settings.settle_seconds, shared=len(asked) > 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

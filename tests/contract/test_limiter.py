@@ -27,6 +27,7 @@ from tests.contract.limiter_support import (
     app,
     fill,
     opened,
+    record,
     running_valkey,
     seed,
 )
@@ -132,7 +133,7 @@ def test_once_recorded_a_call_counts_for_as_long_as_the_ledger_says(
     scope = account("1/hour")
     seed(limiter, scope)
     assert acquire(limiter, 1, scope, NOON, hold=D) == GRANTED
-    assert limiter.record(1, [scope], NOON, NOON + answered_after) is None
+    assert record(limiter, 1, [scope], NOON, NOON + answered_after) is None
     until = NOON + answered_after + HOUR
     assert acquire(limiter, 2, scope, until - MS) == Full(scope=scope, reason="1/hour", until=until)
     assert acquire(limiter, 2, scope, until) == GRANTED
@@ -141,7 +142,7 @@ def test_once_recorded_a_call_counts_for_as_long_as_the_ledger_says(
 def test_a_send_made_by_hand_counts_once_it_is_recorded(limiter: Limiter) -> None:
     scope = account("1/hour", pace=60)
     seed(limiter, scope)
-    assert limiter.record(99, [scope], NOON, NOON) is None
+    assert record(limiter, 99, [scope], NOON, NOON) is None
     assert acquire(limiter, 1, scope, NOON + SECOND) == Full(scope=scope, reason="1/hour", until=NOON + HOUR)
 
 
@@ -187,7 +188,7 @@ def test_a_call_that_is_open_over_midnight_counts_on_both_dates(limiter: Limiter
     assert acquire(limiter, 1, scope, midnight - SECOND, hold=D) == GRANTED
     assert isinstance(acquire(limiter, 2, scope, midnight - MS), Full)
     assert isinstance(acquire(limiter, 2, scope, midnight + SECOND), Full)
-    assert limiter.record(1, [scope], midnight - SECOND, midnight - MS) is None
+    assert record(limiter, 1, [scope], midnight - SECOND, midnight - MS) is None
     assert acquire(limiter, 2, scope, midnight + SECOND) == GRANTED
 
 
@@ -258,11 +259,11 @@ def test_the_pace_runs_from_the_start_that_the_ledger_knows(limiter: Limiter) ->
     assert acquire(limiter, 2, scope, NOON + SECOND) == Full(scope=scope, reason="pace", until=NOON + MINUTE)
     assert acquire(limiter, 2, scope, NOON + MINUTE) == GRANTED
     started = NOON + MINUTE + 3 * SECOND
-    assert limiter.record(2, [scope], started, started + SECOND) is None
+    assert record(limiter, 2, [scope], started, started + SECOND) is None
     assert acquire(limiter, 3, scope, started + SECOND) == Full(
         scope=scope, reason="pace", until=started + MINUTE
     )
-    assert limiter.record(1, [scope], NOON, NOON) is None
+    assert record(limiter, 1, [scope], NOON, NOON) is None
     assert acquire(limiter, 3, scope, started + SECOND) == Full(
         scope=scope, reason="pace", until=started + MINUTE
     )
@@ -342,7 +343,7 @@ def test_a_scope_without_caps_or_pace_is_granted_and_keeps_no_log(limiter: Limit
     free = Scope(kind="instance", id=1, action_kind="SEND_EMAIL")
     assert acquire(limiter, 1, free, NOON) == GRANTED
     assert acquire(limiter, 1, [], NOON) == GRANTED
-    assert limiter.record(1, [free], NOON, NOON) is None
+    assert record(limiter, 1, [free], NOON, NOON) is None
 
 
 # --- seeds ---------------------------------------------------------------------------------------------------------
@@ -353,7 +354,7 @@ def test_a_log_that_was_never_seeded_grants_nothing(limiter: Limiter) -> None:
 
 
 def test_a_record_alone_does_not_make_a_log_that_grants(limiter: Limiter) -> None:
-    assert limiter.record(1, [account()], NOON, NOON) is None
+    assert record(limiter, 1, [account()], NOON, NOON) is None
     assert acquire(limiter, 2, account(), NOON) == Unseeded(scopes=(account(),))
 
 

@@ -25,6 +25,7 @@ from tests.contract.limiter_support import (
     acquire,
     app,
     opened,
+    record,
     running_valkey,
     seed,
 )
@@ -91,7 +92,7 @@ def play(limiter: Limiter, trace: list[tuple[object, ...]]) -> list[object]:
             case ("acquire", int(id_), tuple(scopes), int(hold)):
                 answers.append(limiter.acquire(id_, scopes, now, now + hold * MS))
             case ("record", int(id_), tuple(scopes), int(ago), int(after)):
-                answers.append(limiter.record(id_, scopes, now - ago * MS, now - ago * MS + after * MS))
+                answers.append(record(limiter, id_, scopes, now - ago * MS, now - ago * MS + after * MS))
             case ("seed", tuple(scopes), dict(entries), ago):
                 rows = [(id_, now - span * MS) for id_, span in entries.items()]
                 last = now - ago * MS if isinstance(ago, int) else None
@@ -164,7 +165,7 @@ def run_greedily(
             arrived, id_, started = call
             open_calls.remove(call)
             ledger.effects[id_] = arrived
-            assert limiter.record(id_, [scope], started, arrived) is None
+            assert record(limiter, id_, [scope], started, arrived) is None
         execution_id += 1
         match acquire(limiter, execution_id, scope, now, hold=deadline + allowance):
             case Unseeded():
@@ -220,7 +221,7 @@ def test_what_a_lagging_clock_writes_is_never_earlier_than_the_newest_start(limi
     seed(limiter, scope)
     assert acquire(limiter, 1, scope, NOON) == GRANTED
     assert acquire(limiter, 2, scope, NOON - 10 * MINUTE, hold=D) == GRANTED
-    assert limiter.record(1, [scope], NOON, NOON - MINUTE) is None
+    assert record(limiter, 1, [scope], NOON, NOON - MINUTE) is None
     # The first frees at 12:59; the second stands at noon + D, not at 11:50.
     assert acquire(limiter, 3, scope, NOON + 59 * MINUTE) == GRANTED
     until = NOON + D + HOUR

@@ -29,6 +29,7 @@ from tests.contract.limiter_support import (
     app,
     fill,
     opened,
+    record,
     running_valkey,
     seed,
 )
@@ -186,7 +187,7 @@ def test_a_log_outlives_its_longest_window_by_an_hour_and_each_acquire_renews_it
         assert acquire(redis_limiter, 1, scope, NOON, hold=D) == GRANTED
         assert client.pttl(key) >= least
         client.pexpire(key, 60_000)
-        assert redis_limiter.record(1, [scope], NOON, NOON) is None
+        assert record(redis_limiter, 1, [scope], NOON, NOON) is None
         assert client.pttl(key) >= least
 
 
@@ -267,7 +268,7 @@ def test_only_a_tls_url_that_says_nothing_of_certificates_is_changed(url: str, u
 def every_method(limiter: Limiter) -> list[object]:
     return [
         acquire(limiter, 1, account(), NOON),
-        limiter.record(1, [account()], NOON, NOON),
+        record(limiter, 1, [account()], NOON, NOON),
         limiter.seed(account(), [(1, NOON)], NOON, NOON),
         limiter.forget([account()]),
     ]
@@ -315,7 +316,7 @@ def test_a_server_without_memory_takes_no_seed_and_grants_only_what_it_wrote(
         try:
             written = [
                 redis_limiter.seed(scope, [(9, NOON)], NOON),
-                redis_limiter.record(9, [scope], NOON, NOON),
+                record(redis_limiter, 9, [scope], NOON, NOON),
             ]
             answers = [acquire(redis_limiter, execution_id, scope, NOON) for execution_id in (1, 2, 3)]
         finally:

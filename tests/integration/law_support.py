@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from outreach.engine.kinds import ActionKind
-from outreach.limits.scope import Answer, Granted, Scope
+from outreach.limits.scope import Answer, Ask, Effect, Granted, Scope
 from outreach.models.base import Database, Row
 from outreach.runtime.enroll import enroll
 from outreach.runtime.perform import perform
@@ -191,9 +191,10 @@ class GrantsEverything:
     ) -> Answer:
         return Granted()
 
-    def record(
-        self, execution_id: int, scopes: Sequence[Scope], started_at: datetime, effect_by: datetime
-    ) -> None:
+    def acquire_all(self, asks: Sequence[Ask]) -> Sequence[Answer]:
+        return [Granted() for _ in asks]
+
+    def record(self, effects: Sequence[Effect]) -> None:
         return None
 
     def seed(
