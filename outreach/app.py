@@ -27,7 +27,9 @@ from outreach.settings import Settings
 log = logging.getLogger("outreach")
 
 #: Where an actor's hints go; an action's actor has its channel's queue, everything else belongs to the engine.
-_QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(("digest_inbound", "digest_echo", "check_for_reply", "look_up_relationships", "resolve_handles"), INBOUND)
+_QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(
+    ("digest_inbound", "digest_echo", "check_for_reply", "look_up_relationships", "resolve_handles"), INBOUND
+)
 #: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
 _LIVE_FOR = 1.0
 
@@ -71,7 +73,6 @@ def build(
     settings: Settings,
     *,
     clock: Clock | None = None,
-    keep_connections: bool = False,
     carries: frozenset[str] = frozenset(),
 ) -> App:
     """The app of these settings. Raises ConfigurationError where the database is not ours, or not ready."""
@@ -79,7 +80,7 @@ def build(
         raise ConfigurationError(
             "DATABASE_URL and REDIS_URL are not set", hint="outreach up starts its own; or set both"
         )
-    db = Database(settings.database_url, pool_size=settings.pool_size, keep_connections=keep_connections)
+    db = Database(settings.database_url, pool_size=settings.pool_size)
     schema_note = require_schema(db)
     if schema_note:
         log.warning(schema_note, extra={"action": "newer_schema"})

@@ -31,7 +31,7 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
     count = threads or settings.worker_threads
     # A thread holds one connection at a time, and the app's own look at the live switch may need one more.
     carries = frozenset(queues or CHANNEL_QUEUES) & frozenset(CHANNEL_QUEUES)
-    app = apps.build(replace(settings, pool_size=count + 2), keep_connections=True, carries=carries)
+    app = apps.build(replace(settings, pool_size=count + 2), carries=carries)
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
 

@@ -50,6 +50,8 @@ _SESSION = f"{_PLANS} -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=
 
 #: Milliseconds, as above, where many threads' work would wait together.
 _BRIEFLY = "SET LOCAL lock_timeout = 250"
+#: Seconds after which an idle connection is asked whether it is still there.
+_IDLE = 30.0
 #: Advisory lock keys. `sends` is held shared by every T1, and exclusively, for an instant, to drain them.
 SENDS_LOCK = 1000
 MIGRATE_LOCK = 1001
@@ -264,17 +266,39 @@ class Tx:
             self._connection.close()
 
 
+class _Pool(PooledPostgresqlDatabase):
+    """peewee's pool, which asks each connection whether it is alive before each transaction: twice as many, then.
+
+    Here it is asked only when it has long been idle, or when another one has died since it was last used. The one that was made
+    first is taken first, so that few connections do most of the work, and have their statements planned.
+    """
+
+    #: how many have died so far
+    deaths = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        #: connection -> when it was last given out (monotonic seconds), and how many had died by then
+        self._given: weakref.WeakKeyDictionary[Any, tuple[float, int]] = weakref.WeakKeyDictionary()
+
+    def _is_closed(self, conn: Any) -> bool:
+        now, (used_at, deaths) = time.monotonic(), self._given.get(conn, (0.0, -1))
+        self._given[conn] = (now, self.deaths)
+        if conn.closed:
+            return True
+        doubtful = deaths != self.deaths or now - used_at > _IDLE
+        return doubtful and bool(super()._is_closed(conn))  # type: ignore[no-untyped-call]
+
+
 class Database:
     """A pool of connections to one Postgres. Threads share it; a transaction belongs to one thread."""
 
-    def __init__(self, url: str, *, pool_size: int = 8, keep_connections: bool = False) -> None:
-        """`keep_connections`: each thread keeps its own. For workers, whose threads are few and live long."""
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.url = url
-        self._keep_connections = keep_connections
-        self._pool = PooledPostgresqlDatabase(
+        self._pool: Any = _Pool(
             _dsn(url),
             max_connections=pool_size,
-            stale_timeout=300,
+            stale_timeout=3600,
             timeout=10,
             options=_SESSION,
             connect_timeout=5,
@@ -284,11 +308,6 @@ class Database:
         )
         self._local = threading.local()
         self._kept: dict[tuple[str, int], Any] = {}
-
-    @property
-    def pool(self) -> PooledPostgresqlDatabase:
-        """For peewee's model classes."""
-        return self._pool
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Tx]:
@@ -312,17 +331,13 @@ class Database:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Any]:
-        if not self._keep_connections:
-            with self._pool.connection_context():
+        with self._pool.connection_context():
+            try:
                 yield self._pool.connection()
-            return
-        self._pool.connect(reuse_if_open=True)
-        try:
-            yield self._pool.connection()
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
-            # It may be broken (a failover, a restart): the pool looks at it before anybody gets it again.
-            self._pool.close()
-            raise
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                # A failover, a restart: the others may be broken, too.
+                self._pool.deaths += 1
+                raise
 
     def run(self, work: Callable[[Tx], T], *, shared: bool = False) -> T:
         """`work(tx)` in a transaction of its own; a lock or serialisation error is retried up to three times.

@@ -22,9 +22,9 @@ from tests.stage import House
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(params=[False, True], ids=["a connection at a time", "a connection for each thread"])
-def house(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
-    db = Database(database_url, pool_size=4, keep_connections=request.param)
+@pytest.fixture
+def house(database_url: str, tmp_path: Path) -> Iterator[House]:
+    db = Database(database_url, pool_size=4)
     found = open_house(db, tmp_path, webhooks=False)
     roomy_account(found)
     found.publish(WRITE)
