@@ -93,7 +93,7 @@ def _set_up(folder: Path, servers: Servers, leads: int, stack: ExitStack) -> Run
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         clock_origin=datetime.now(UTC),  # noqa: TID251  real time: the clock runs with factor 1
-        tick_seconds=1.0,
+        tick_seconds=2.0,
         poll_seconds=30.0,
         inbox_lag_seconds=0.0,
         worker_threads=_THREADS,

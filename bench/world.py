@@ -22,7 +22,7 @@ APP, BULK, IDLE = "bench", "bench-main", "bench-idle"
 _KINDS = ("FOLLOW_ON_TWITTER", "UNFOLLOW_ON_TWITTER", "SEND_TWITTER_DM")
 _SECRET = "bench-consumer-secret"  # noqa: S105  a simulated one
 #: Business seconds (the clock runs in real time). Replies come well before the deadline of silence.
-SILENCE = 4
+SILENCE = 3
 _REPLIES = {"positive": 0.3, "silent": 0.7}
 _REPLY_AFTER = [0.2, 1.0]
 

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dramatiq import Broker
+from dramatiq import Broker, Message
 from dramatiq.errors import BrokerConnectionError
 
 from outreach.broker import CHANNEL_QUEUES, ENGINE, INBOUND, enqueue_many, make_broker, message
@@ -23,12 +23,13 @@ from outreach.providers.registry import build_providers, build_webhooks
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint
 from outreach.settings import Settings
+from outreach.together import Together
 
 log = logging.getLogger("outreach")
 
 #: Where an actor's hints go; an action's actor has its channel's queue, everything else belongs to the engine.
 _QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(
-    ("digest_inbound", "digest_echo", "check_for_reply", "look_up_relationships", "resolve_handles"), INBOUND
+    ("digest_inbound", "check_for_reply", "look_up_relationships", "resolve_handles"), INBOUND
 )
 #: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
 _LIVE_FOR = 1.0
@@ -45,6 +46,10 @@ class App:
     webhooks: dict[str, Any] = field(default_factory=dict)
     #: what there is to say of a schema of a newer release
     schema_note: str | None = None
+    #: threads that have hints at the same time share a round trip
+    _enqueues: Together[list[Message[Any]], None] = field(
+        default_factory=lambda: Together(same_for_all=(BrokerConnectionError,))
+    )
 
     def hint(self, hints: Iterable[Hint]) -> None:
         """Enqueue; a Redis that is down costs latency, never a lead: the sweep hints again."""
@@ -55,13 +60,17 @@ class App:
             return
         failpoint("hints.before")
         try:
-            enqueue_many(self.broker, messages)
+            self._enqueues.do(messages, self._enqueue)
         except BrokerConnectionError as error:
             log.warning(
                 "hints lost, the sweep will make up for them",
                 extra={"action": "hints_lost", "count": len(messages), "error": str(error)},
             )
         failpoint("hints.after")
+
+    def _enqueue(self, many: Sequence[list[Message[Any]]]) -> list[None]:
+        enqueue_many(self.broker, [message for messages in many for message in messages])
+        return [None] * len(many)
 
     def close(self) -> None:
         """Give back the connections."""

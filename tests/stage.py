@@ -28,7 +28,6 @@ from outreach.runtime.advance import advance
 from outreach.runtime.context import Context
 from outreach.runtime.digest import digest
 from outreach.runtime.draining import drain_person
-from outreach.runtime.echo import digest_echo
 from outreach.runtime.enroll import enroll
 from outreach.runtime.hints import Hint
 from outreach.runtime.lookup import look_up
@@ -58,7 +57,6 @@ HOOK = "http://127.0.0.1:8000/webhooks/twitter/sim"
 _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "advance_lead": advance,
     "digest_inbound": digest,
-    "digest_echo": digest_echo,
     "check_for_reply": poll,
     "look_up_relationships": look_up,
     "resolve_handles": resolve,

@@ -4,7 +4,6 @@ import dramatiq
 
 from outreach.app import current
 from outreach.runtime.digest import digest
-from outreach.runtime.echo import digest_echo as digest_echo_
 from outreach.runtime.lookup import look_up
 from outreach.runtime.perform import carry_on
 from outreach.runtime.poll import poll
@@ -16,13 +15,6 @@ def digest_inbound(inbound_id: int) -> None:
     """Understand one stored row; answer it if that is due now."""
     app = current()
     app.hint(carry_on(app.context, digest(app.context, inbound_id)))
-
-
-@dramatiq.actor(queue_name="inbound", priority=2)
-def digest_echo(inbound_id: int) -> None:
-    """Understand our own message, seen from the provider's side."""
-    app = current()
-    app.hint(digest_echo_(app.context, inbound_id))
 
 
 @dramatiq.actor(queue_name="inbound")

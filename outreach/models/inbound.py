@@ -1,10 +1,10 @@
 """What came in: stored raw under the content's own id, once and for ever; then matched."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from outreach.models.base import Hot, Row, Tx, to_json
+from outreach.models.base import Hot, Row, Tx, columns_of, table_of, to_json
 
 _INSERT = """
 INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_kind, peer, peer_handle, text, raw, via, occurred_at,
@@ -141,31 +141,33 @@ def open_executions(tx: Tx, *, account_id: int, identity_id: int, kind: str) -> 
     )
 
 
-_PEERS = Hot("""
-SELECT count(*) FROM (
-    SELECT p.id FROM person p WHERE p.id IN (SELECT i.person_id FROM inbound m JOIN identity i ON i.kind = m.peer_kind AND i.value = m.peer
-                                              WHERE m.id = ANY(%s))
-     ORDER BY p.id FOR NO KEY UPDATE OF p) locked""")
+_ABOUT = Hot("""
+SELECT q.id, x.person_id, x.settled, x.under_way FROM unnest(%s::bigint[]) q (id) CROSS JOIN LATERAL (
+       SELECT i.person_id, bool_or(e.state = 'sent' AND m.content_id = 'dm:' || (e.provider_ids ->> 'dm_event_id')) AS settled,
+              bool_or(e.state = 'calling') AS under_way
+         FROM inbound m JOIN identity i ON i.kind = m.peer_kind AND i.value = m.peer
+         JOIN execution e ON e.identity_id = i.id AND e.account_id = m.account_id AND e.channel = m.channel
+        WHERE m.id = q.id GROUP BY i.person_id OFFSET 0) x""")
 
 
-def lock_peers(tx: Tx, inbound_ids: Sequence[int]) -> None:
-    """Lock whom these are from or to, by id."""
-    tx.write(_PEERS, (list(inbound_ids),))
+def about_own(tx: Tx, inbound_ids: Sequence[int]) -> list[Row]:
+    """Of own messages to people we write to: is the send settled under the very id, or a call to them under way?"""
+    return tx.rows(_ABOUT, (list(inbound_ids),))
 
 
-_TICK_OFF = Hot("""
-UPDATE inbound SET state = 'digested', digested_at = %(now)s, person_id = known.person_id, digest_after = NULL
-  FROM (SELECT q.id, x.person_id FROM unnest(%(ids)s::bigint[]) q (id) CROSS JOIN LATERAL (
-               SELECT i.person_id FROM inbound m JOIN identity i ON i.kind = m.peer_kind AND i.value = m.peer
-                 JOIN execution e ON e.identity_id = i.id AND e.account_id = m.account_id
-                WHERE m.id = q.id AND m.kind = 'message_out' AND e.state = 'sent'
-                  AND m.content_id = 'dm:' || (e.provider_ids ->> 'dm_event_id') LIMIT 1) x) known
- WHERE inbound.id = known.id AND inbound.state IN ('stored', 'waiting') RETURNING inbound.id""")
+_TOLD = {
+    "channel": "text", "account_key": "text", "content_id": "text", "person_id": "bigint", "now": "timestamptz",
+}  # fmt: skip
+_TICK_OFF = Hot(f"""
+UPDATE inbound m SET state = 'digested', digested_at = q.now, person_id = q.person_id, digest_after = NULL
+  FROM {table_of(_TOLD)} WHERE m.channel = q.channel AND m.account_key = q.account_key AND m.content_id = q.content_id
+   AND m.state IN ('stored', 'waiting')""")
 
 
-def tick_off_echoes(tx: Tx, inbound_ids: Sequence[int], now: datetime) -> set[int]:
-    """Own messages whose send is settled under their very id: digested. The others are left as they are."""
-    return {row["id"] for row in tx.rows(_TICK_OFF, {"ids": list(inbound_ids), "now": now})}
+def tick_off(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Own messages that say what the ledger knows already, wherever they are stored: digested. A row: the columns of _TOLD."""
+    if rows:
+        tx.write(_TICK_OFF, columns_of(_TOLD, rows))
 
 
 def is_ours(tx: Tx, *, account_id: int, kind: str, dm_event_id: str, since: datetime) -> bool:

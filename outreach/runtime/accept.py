@@ -11,7 +11,7 @@ from outreach.models.base import Row, Tx
 from outreach.providers.base import InboundItem, InboundKind
 from outreach.runtime import hints
 from outreach.runtime.context import Context
-from outreach.runtime.hints import Hint, Hints
+from outreach.runtime.hints import Hints
 
 #: What the peer's id is called in the identity graph, by channel.
 PEER_KINDS = {"twitter": "twitter_id", "linkedin": "linkedin_member", "xmtp": "evm_address", "email": "email"}
@@ -37,20 +37,13 @@ def _accept_all(ctx: Context, pushes: Sequence[Push]) -> list[Hints]:
     def work(tx: Tx) -> list[Row]:
         return store(ctx, tx, pushes, ctx.clock.at(tx.database_now()))
 
-    stored = {(row["channel"], row["account_key"], row["content_id"]): row for row in ctx.db.run(work)}
+    new = {(row["channel"], row["account_key"], row["content_id"]): row for row in ctx.db.run(work)}
     keys = [[(p.channel, item.account_external_id, item.content_id) for item in p.items] for p in pushes]
-    return [[to_digest(stored[key]) for key in mine if key in stored] for mine in keys]
-
-
-def to_digest(row: Row) -> Hint:
-    """Our own messages wait for nobody; most of them only say what their send knows already."""
-    if row["kind"] == InboundKind.MESSAGE_OUT.value:
-        return hints.digest_echo(row["id"])
-    return hints.digest(row["id"])
+    return [[hints.digest(new[key]["id"]) for key in mine if key in new] for mine in keys]
 
 
 def store(ctx: Context, tx: Tx, pushes: Sequence[Push], now: datetime) -> list[Row]:
-    """The items as rows of `inbound`: those that are new. An item for an account that we do not know is stored all the same."""
+    """Store the items; the rows that are to be digested. An item for an account that we do not know is stored all the same."""
     keys = {(push.channel, item.account_external_id) for push in pushes for item in push.items}
     known = accounts.by_external_ids(tx, keys)
     rows = [
@@ -59,7 +52,21 @@ def store(ctx: Context, tx: Tx, pushes: Sequence[Push], now: datetime) -> list[R
         for item in push.items
     ]
     erased = erasing.erased_among(tx, [digest for row in rows for digest in _digests(ctx, row)])
-    return inbound.store(tx, [_nameless(ctx, r) if _is_erased(ctx, tx, r, erased) else r for r in rows])
+    new = inbound.store(tx, [_nameless(ctx, r) if _is_erased(ctx, tx, r, erased) else r for r in rows])
+    return _without_known(tx, new, now)
+
+
+def _without_known(tx: Tx, new: Sequence[Row], now: datetime) -> list[Row]:
+    """Most of our own messages only say what their send says, too.
+
+    Where it is settled they are ticked off. Where its call is under way its T2 does that, or what it leaves the sweep does.
+    """
+    own = {row["id"]: row for row in new if row["kind"] == InboundKind.MESSAGE_OUT.value}
+    about = inbound.about_own(tx, list(own)) if own else []
+    told = [{**own[a["id"]], "person_id": a["person_id"], "now": now} for a in about if a["settled"]]
+    inbound.tick_off(tx, told)
+    known = {a["id"] for a in about if a["settled"] or a["under_way"]}
+    return [row for row in new if row["id"] not in known]
 
 
 def _digests(ctx: Context, row: dict[str, Any]) -> list[str]:

@@ -53,11 +53,6 @@ def digest(inbound_id: int) -> Hint:
     return Hint("digest_inbound", inbound_id)
 
 
-def digest_echo(inbound_id: int) -> Hint:
-    """Understand what the account has done itself."""
-    return Hint("digest_echo", inbound_id)
-
-
 def reconcile(execution_id: int) -> Hint:
     """Ask the provider whether it happened."""
     return Hint("reconcile_execution", execution_id)

@@ -6,13 +6,10 @@ from outreach.models import accounts, inbound, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, InboundItem, InboundPage, ReadFailed
 from outreach.runtime import hints
-from outreach.runtime.accept import Push, store, to_digest
+from outreach.runtime.accept import Push, store
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.digest import digest
-from outreach.runtime.echo import digest_echo
 from outreach.runtime.hints import Hints
-
-_DIGESTS = {"digest_inbound": digest, "digest_echo": digest_echo}
 
 
 def poll(ctx: Context, account_id: int) -> Hints:
@@ -59,7 +56,7 @@ def _store(ctx: Context, channel: str, page: InboundPage) -> Hints:
         return store(ctx, tx, [Push(channel, new, "poll")], ctx.clock.at(tx.database_now())) if new else []
 
     stored = ctx.db.run(work) if page.items else []
-    return [hint for row in stored for hint in _DIGESTS[to_digest(row).actor](ctx, row["id"])]
+    return [hint for row in stored for hint in digest(ctx, row["id"])]
 
 
 def _key(channel: str, item: InboundItem) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.engine.timing import MAX_ATTEMPTS, backoff
 from outreach.failpoints import failpoint
-from outreach.models import accounts, executions, leads, tasks
+from outreach.models import accounts, executions, inbound, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution, LockedSend
 from outreach.models.leads import Lead
@@ -80,12 +80,26 @@ def _settle_together(
             _settle_one(ctx, tx, locked[c.execution_id], c, outcome, done, now) for c, outcome in asked
         ]
         executions.settle_sent(tx, done)
+        keys = {c.execution_id: c.prepared.row["external_id"] for c, _ in asked}
+        told = [_told(locked[r["id"]], keys[r["id"]], r) for r in done if "dm_event_id" in r["ids"]]
+        inbound.tick_off(tx, told)
         settled = _go_on(ctx, tx, written, now)
         failpoint("settle.in")
         return settled
 
     # Later than that the read-back has asked the provider already.
     return ctx.db.run_when_back(work, ctx.settings.settle_seconds, shared=len(asked) > 1)
+
+
+def _told(locked: LockedSend, account_key: str, row: Row) -> Row:
+    """The provider's own word on this message, which may have been pushed before the answer came."""
+    return {
+        "channel": locked.execution.channel,
+        "account_key": account_key,
+        "content_id": f"dm:{row['ids']['dm_event_id']}",
+        "person_id": locked.person_id,
+        "now": row["now"],
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

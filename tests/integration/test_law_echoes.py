@@ -64,6 +64,8 @@ def by_hand(house: House, handle: str, text: str) -> None:
     )
     assert not hasattr(sent, "status"), sent
     house.run()
+    # While a call to them is under way, its own T2 or the next sweep understands what was pushed.
+    house.tick()
 
 
 def follow_by_hand(house: House, handle: str) -> None:
