@@ -48,15 +48,20 @@ def handles(tx: Tx, person_ids: Sequence[int], channel: str) -> dict[int, int]:
 
 
 _INSERT_LEADS = """
-INSERT INTO lead (person_id, sequence_id, version_id, key, batch, data, cursor, visits, entered_at, due_at, waiting_on, enrolled_at, event_seq)
+INSERT INTO lead (person_id, sequence_id, version_id, key, batch, data, cursor, visits, entered_at, due_at, waiting_on, enrolled_at, event_seq, hinted_until)
 VALUES %s ON CONFLICT DO NOTHING RETURNING id, person_id"""
 
 
-def insert_leads(tx: Tx, rows: Sequence[dict[str, Any]], now: datetime) -> dict[int, int]:
-    """person -> lead of those that are new. `rows`: person_id, sequence_id, version_id, key, batch, data, cursor."""
+def insert_leads(
+    tx: Tx, rows: Sequence[dict[str, Any]], now: datetime, hinted_until: datetime
+) -> dict[int, int]:
+    """person -> lead of those that are new. `rows`: person_id, sequence_id, version_id, key, batch, data, cursor.
+
+    The caller hints them, so the sweep leaves them alone until `hinted_until`.
+    """
     values = [
         (r["person_id"], r["sequence_id"], r["version_id"], r["key"], r["batch"], to_json(r["data"]), r["cursor"], to_json({r["cursor"]: 1}),
-         now, now, "time", now, 1)
+         now, now, "time", now, 1, hinted_until)
         for r in rows
     ]  # fmt: skip
     return {row["person_id"]: row["id"] for row in tx.insert_many(_INSERT_LEADS, values, returning=True)}

@@ -94,7 +94,7 @@ def _enroll(
     made: list[int] = []
     for start in range(0, len(chosen), _PAGE):
         page = [_lead(row, sequence["id"], version.id, graph, batch) for row in chosen[start : start + _PAGE]]
-        leads = enrolling.insert_leads(tx, page, now)
+        leads = enrolling.insert_leads(tx, page, now, now + ctx.hint_lease)
         made += leads.values()
         enrolling.insert_bindings(tx, _bindings(leads, handles, senders))
         events.append(

@@ -70,7 +70,7 @@ def _make(
         "person_id": person.id, "sequence_id": version["sequence_id"], "version_id": version["id"], "key": key, "batch": None, "data": data,
         "cursor": _node(kind),
     }  # fmt: skip
-    lead_id = enrolling.insert_leads(tx, [row], now).get(person.id)
+    lead_id = enrolling.insert_leads(tx, [row], now, now + ctx.hint_lease).get(person.id)
     if lead_id is None:
         # Somebody used the key between our looking and our writing, and has committed.
         known = enrolling.by_key(tx, key)
