@@ -320,3 +320,31 @@ def test_a_lock_that_is_not_given_in_time_is_tried_again_and_then_said(db: Datab
     with pytest.raises(ConflictError, match="changed its person"):
         house.db.run(moved)
     assert len(tries) == 3
+
+
+# --- how far one message goes --------------------------------------------------------------------------------
+
+CHAIN = """
+sequence: chain
+actions:
+  a: {do: FOLLOW_ON_TWITTER, next: b}
+  b: {do: SEND_TWITTER_DM, message: "One. {{ opt_out }}", next: c}
+  c: {do: UNFOLLOW_ON_TWITTER, next: d}
+  d: {do: FOLLOW_ON_TWITTER, next: e}
+  e: {do: UNFOLLOW_ON_TWITTER, next: f}
+  f: {do: FOLLOW_ON_TWITTER, next: g}
+  g: {do: UNFOLLOW_ON_TWITTER}
+"""
+
+
+def test_one_message_carries_a_lead_five_steps_and_settles_each(db: Database, tmp_path: Path) -> None:
+    house = open_house(db, tmp_path, webhooks=False)
+    roomy_account(house)
+    house.publish(CHAIN)
+    (first,) = plan(house, "chain", friends(house, "ann"))
+    found = perform(house.ctx, first)
+    assert states(house) == ["sent"] * 5 + ["planned"]
+    assert [(hint.actor, hint.id) for hint in found] == [("follow_on_twitter", house.executions()[5]["id"])]
+    house.hints.extend(found)
+    house.run()
+    assert states(house) == ["sent"] * 7
