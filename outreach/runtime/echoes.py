@@ -19,7 +19,7 @@ _ACTION = {
 }
 
 #: Real seconds that the provider's clock may be behind ours.
-_SKEW_SECONDS = 120.0
+SKEW_SECONDS = 120.0
 
 
 def match_echo(
@@ -47,7 +47,7 @@ def match_echo(
 def match_stranger_echo(ctx: Context, tx: Tx, row: Row, now: datetime) -> None:
     """The same for somebody whom we do not know, or may not know any more. The caller has taken the row."""
     kind = _ACTION[InboundKind(row["kind"]).value]
-    since = row["occurred_at"] - ctx.machine(_SKEW_SECONDS)
+    since = row["occurred_at"] - ctx.machine(SKEW_SECONDS)
     # An erased person's echo comes without its peer; the id of a message that we have sent is still ours.
     ours = inbound.is_ours(
         tx, account_id=row["account_id"], kind=kind.value, dm_event_id=_provider_id(row), since=since
@@ -81,7 +81,7 @@ def _provider_id(row: Row) -> str:
 
 def _explains(ctx: Context, candidate: Row, row: Row) -> bool:
     """Same account, peer and kind already; the same words; not from before the call began. Follows have no words."""
-    if row["occurred_at"] < candidate["started_at"] - ctx.machine(_SKEW_SECONDS):
+    if row["occurred_at"] < candidate["started_at"] - ctx.machine(SKEW_SECONDS):
         return False
     if candidate["state"] == "sent" and row["kind"] == InboundKind.WE_FOLLOWED.value:
         # A settled follow explains one echo, however late it comes (a protected person lets us in when they like). It has no id
@@ -97,7 +97,7 @@ def _explains(ctx: Context, candidate: Row, row: Row) -> bool:
 
 def _after_its_time(ctx: Context, candidate: Row, row: Row) -> bool:
     """Is it too young to be what that call brought about?"""
-    last = candidate["last_effect"] + ctx.settle + ctx.machine(_SKEW_SECONDS)
+    last = candidate["last_effect"] + ctx.settle + ctx.machine(SKEW_SECONDS)
     return bool(row["occurred_at"] > last)
 
 
