@@ -89,6 +89,7 @@ def _understand(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
         InboundKind.MESSAGE_IN: _message_in,
         InboundKind.MESSAGE_OUT: _echo,
         InboundKind.WE_FOLLOWED: _echo,
+        InboundKind.WE_UNFOLLOWED: _echo,
         InboundKind.FOLLOWED_US: _followed_us,
         InboundKind.UNFOLLOWED_US: _unfollowed_us,
         InboundKind.BLOCKED_US: _blocked_us,
@@ -179,7 +180,7 @@ def _ask_a_human(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
 
 
 def _echo(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
-    """Our own message or follow, seen from the provider's side."""
+    """Our own message, follow or unfollow, seen from the provider's side."""
     return match_echo(ctx, tx, arrival.row, arrival.person, arrival.identity_id, arrival.now)
 
 
