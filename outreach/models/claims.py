@@ -101,7 +101,7 @@ SELECT e.id AS execution_id, e.state, e.cause, e.cause_deadline, e.first_due_at,
                     UNION ALL
                    SELECT m.kind FROM inbound m WHERE m.state = 'stored' AND m.peer_handle <> '' AND m.peer_handle = y.value
                       AND y.kind = 'twitter_handle') m
-                WHERE y.person_id = p.id AND m.kind NOT IN ('message_out', 'we_followed')) AS undigested,
+                WHERE y.person_id = p.id AND m.kind NOT IN ('message_out', 'we_followed', 'we_unfollowed')) AS undigested,
        theirs.touches, theirs.contacted_before,
        EXISTS (SELECT 1 FROM (SELECT * FROM execution x WHERE x.lead_id = l.id OFFSET 0) t
                 WHERE t.channel = e.channel AND t.kind = ANY(%(message_kinds)s) AND t.effect_by IS NOT NULL AND t.id <> e.id) AS contacted_by_lead,

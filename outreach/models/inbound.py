@@ -182,14 +182,14 @@ def is_ours(tx: Tx, *, account_id: int, kind: str, dm_event_id: str, since: date
     )
 
 
-def leads_in_contact(tx: Tx, person_id: int) -> list[int]:
-    """Active leads of the person that have begun a call; by id. The caller has locked the person."""
+def leads_in_contact(tx: Tx, person_id: int, by: datetime) -> list[int]:
+    """Active leads of the person that had begun a call by then; by id. The caller has locked the person."""
     rows = tx.rows(
         """
         SELECT l.id FROM lead l WHERE l.person_id = %s AND l.state = 'active'
-           AND EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = l.id AND e.effect_by IS NOT NULL)
+           AND EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = l.id AND e.effect_by IS NOT NULL AND e.started_at <= %s)
          ORDER BY l.id FOR NO KEY UPDATE""",
-        (person_id,),
+        (person_id, by),
     )
     return [row["id"] for row in rows]
 

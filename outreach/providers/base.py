@@ -180,6 +180,7 @@ class InboundKind(StrEnum):
     FOLLOWED_US = "followed_us"
     UNFOLLOWED_US = "unfollowed_us"
     WE_FOLLOWED = "we_followed"
+    WE_UNFOLLOWED = "we_unfollowed"
     BLOCKED_US = "blocked_us"
     ACCOUNT_REVOKED = "account_revoked"
     READ = "read"

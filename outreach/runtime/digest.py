@@ -13,7 +13,7 @@ from outreach.models.base import Row, Tx
 from outreach.models.persons import LockedPerson
 from outreach.providers.base import InboundKind
 from outreach.runtime.context import Context
-from outreach.runtime.echoes import is_echo, match_echo, match_stranger_echo
+from outreach.runtime.echoes import SKEW_SECONDS, is_echo, match_echo, match_stranger_echo
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.optout import stop_leads, suppress
@@ -89,6 +89,7 @@ def _understand(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
         InboundKind.MESSAGE_IN: _message_in,
         InboundKind.MESSAGE_OUT: _echo,
         InboundKind.WE_FOLLOWED: _echo,
+        InboundKind.WE_UNFOLLOWED: _echo,
         InboundKind.FOLLOWED_US: _followed_us,
         InboundKind.UNFOLLOWED_US: _unfollowed_us,
         InboundKind.BLOCKED_US: _blocked_us,
@@ -128,23 +129,31 @@ def _message_in(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
     if reply_class is ReplyClass.UNCLEAR:
         return _ask_a_human(ctx, tx, arrival)
     if reply_class is ReplyClass.OUT_OF_OFFICE:
-        in_contact = inbound.leads_in_contact(tx, arrival.person.id)
-        return _signal(ctx, tx, arrival, in_contact, SignalKind.OUT_OF_OFFICE, reply_class)
-    return _signal(ctx, tx, arrival, _answered(tx, arrival), SignalKind.REPLIED, reply_class)
+        return _signal(ctx, tx, arrival, _in_contact(ctx, tx, arrival), SignalKind.OUT_OF_OFFICE, reply_class)
+    return _signal(ctx, tx, arrival, _answered(ctx, tx, arrival), SignalKind.REPLIED, reply_class)
 
 
-def _answered(tx: Tx, arrival: Arrival) -> list[int]:
-    """All active leads of the person, begun or not, if any is in contact: a human answers us, not one of our sequences."""
+def _in_contact(ctx: Context, tx: Tx, arrival: Arrival) -> list[int]:
+    """Leads that had contacted the person when this happened: what came before we wrote is no answer, however late it is read.
+
+    An answer may carry a clock that is behind ours. One that is taken for older is lost; the other mistake only makes us stop.
+    """
+    by = arrival.at + ctx.machine(SKEW_SECONDS)
+    return inbound.leads_in_contact(tx, arrival.person.id, by)
+
+
+def _answered(ctx: Context, tx: Tx, arrival: Arrival) -> list[int]:
+    """All active leads of the person, begun or not, if any was in contact: a human answers us, not one of our sequences."""
     everyone = leads.of_person(tx, arrival.person.id)
-    return everyone if inbound.leads_in_contact(tx, arrival.person.id) else []
+    return everyone if _in_contact(ctx, tx, arrival) else []
 
 
 def _ask_a_human(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
     """It contains a stop word and is none: the person is paused until somebody has read it.
 
-    They did write: whatever it turns out to be, it was no silence.
+    Said after we wrote, it was no silence, whatever it turns out to be.
     """
-    for lead_id in _answered(tx, arrival):
+    for lead_id in _answered(ctx, tx, arrival):
         _add(tx, arrival, lead_id, SignalKind.REPLIED, ReplyClass.UNCLEAR)
     persons.set_paused(tx, arrival.person.id, "a reply that may be an opt-out", arrival.now)
     tasks.open_one(
@@ -171,13 +180,13 @@ def _ask_a_human(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
 
 
 def _echo(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
-    """Our own message or follow, seen from the provider's side."""
+    """Our own message, follow or unfollow, seen from the provider's side."""
     return match_echo(ctx, tx, arrival.row, arrival.person, arrival.identity_id, arrival.now)
 
 
-def _read(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:  # noqa: ARG001  one shape for all kinds
+def _read(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
     """They read it: counted, never an edge."""
-    for lead_id in inbound.leads_in_contact(tx, arrival.person.id):
+    for lead_id in _in_contact(ctx, tx, arrival):
         _add(tx, arrival, lead_id, SignalKind.READ, None)
     _done(tx, arrival)
     return []
@@ -196,15 +205,13 @@ def _followed_us(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
 
 def _unfollowed_us(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
     _done(tx, arrival)
-    return _signal(
-        ctx, tx, arrival, inbound.leads_in_contact(tx, arrival.person.id), SignalKind.UNFOLLOWED, None
-    )
+    return _signal(ctx, tx, arrival, _in_contact(ctx, tx, arrival), SignalKind.UNFOLLOWED, None)
 
 
 def _blocked_us(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
     """A block is the plainest objection there is: it holds for the person, on every channel."""
     _done(tx, arrival)
-    for lead_id in inbound.leads_in_contact(tx, arrival.person.id):
+    for lead_id in _in_contact(ctx, tx, arrival):
         _add(tx, arrival, lead_id, SignalKind.BLOCKED, None)
     stop_leads(tx, arrival.person.id, "blocked_us", arrival.now)
     suppress(

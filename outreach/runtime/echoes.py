@@ -1,4 +1,4 @@
-"""Own-message echoes: they settle open executions; what none explains counts as sent by hand, whoever got it."""
+"""Echoes of what our accounts do: they settle open executions; what none explains counts as sent by hand, whoever got it."""
 
 from datetime import datetime
 
@@ -16,10 +16,11 @@ from outreach.runtime.settle import sent
 _ACTION = {
     InboundKind.MESSAGE_OUT.value: ActionKind.SEND_TWITTER_DM,
     InboundKind.WE_FOLLOWED.value: ActionKind.FOLLOW_ON_TWITTER,
+    InboundKind.WE_UNFOLLOWED.value: ActionKind.UNFOLLOW_ON_TWITTER,
 }
 
 #: Real seconds that the provider's clock may be behind ours.
-_SKEW_SECONDS = 120.0
+SKEW_SECONDS = 120.0
 
 
 def match_echo(
@@ -47,7 +48,7 @@ def match_echo(
 def match_stranger_echo(ctx: Context, tx: Tx, row: Row, now: datetime) -> None:
     """The same for somebody whom we do not know, or may not know any more. The caller has taken the row."""
     kind = _ACTION[InboundKind(row["kind"]).value]
-    since = row["occurred_at"] - ctx.machine(_SKEW_SECONDS)
+    since = row["occurred_at"] - ctx.machine(SKEW_SECONDS)
     # An erased person's echo comes without its peer; the id of a message that we have sent is still ours.
     ours = inbound.is_ours(
         tx, account_id=row["account_id"], kind=kind.value, dm_event_id=_provider_id(row), since=since
@@ -74,18 +75,19 @@ def _waits(ctx: Context, tx: Tx, row: Row, now: datetime) -> bool:
 
 
 def _provider_id(row: Row) -> str:
-    """A message's own id at the provider; a follow has none."""
+    """A message's own id at the provider; a follow or an unfollow has none."""
     head, _, rest = str(row["content_id"]).partition(":")
     return rest if head == "dm" else ""
 
 
 def _explains(ctx: Context, candidate: Row, row: Row) -> bool:
-    """Same account, peer and kind already; the same words; not from before the call began. Follows have no words."""
-    if row["occurred_at"] < candidate["started_at"] - ctx.machine(_SKEW_SECONDS):
+    """Same account, peer and kind already; the same words; not from before the call began. Only messages have words."""
+    if row["occurred_at"] < candidate["started_at"] - ctx.machine(SKEW_SECONDS):
         return False
-    if candidate["state"] == "sent" and row["kind"] == InboundKind.WE_FOLLOWED.value:
+    if candidate["state"] == "sent" and row["kind"] != InboundKind.MESSAGE_OUT.value:
         # A settled follow explains one echo, however late it comes (a protected person lets us in when they like). It has no id
         # of its own to be told by, so a second one is a second follow: somebody has ended the first and followed again.
+        # Unfollows are told in the same way, and may be told as late.
         return candidate["inbound_id"] is None
     if candidate["state"] == "sent" and (candidate["provider_ids"] or _after_its_time(ctx, candidate, row)):
         # A settled send with an id of its own is explained by that id only; a yes that could not be read has none.
@@ -97,7 +99,7 @@ def _explains(ctx: Context, candidate: Row, row: Row) -> bool:
 
 def _after_its_time(ctx: Context, candidate: Row, row: Row) -> bool:
     """Is it too young to be what that call brought about?"""
-    last = candidate["last_effect"] + ctx.settle + ctx.machine(_SKEW_SECONDS)
+    last = candidate["last_effect"] + ctx.settle + ctx.machine(SKEW_SECONDS)
     return bool(row["occurred_at"] > last)
 
 
@@ -134,7 +136,7 @@ def _confirm(ctx: Context, tx: Tx, row: Row, person: LockedPerson, execution_id:
 
 
 def _keep_echo(tx: Tx, row: Row, execution_id: int) -> None:
-    """A message is told by its id; of a follow we keep which echo was its own."""
+    """A message is told by its id; of a follow or an unfollow we keep which echo was its own."""
     if not _provider_id(row):
         executions.note_echo(tx, execution_id, row["id"])
 

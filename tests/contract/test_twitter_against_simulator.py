@@ -409,6 +409,7 @@ def test_every_push_is_signed_and_read_as_a_fact() -> None:
         acts.unfollow_back(now, THEM, US)
         acts.block_by_account(US, CLOSED, now)
         assert isinstance(stage.execute(stage.call(FOLLOW)), Accepted)
+        assert isinstance(stage.execute(stage.call(UNFOLLOW)), Accepted)
         facts = [(item.kind, item.peer) for item in stage.pushes()]
         assert sorted(facts) == sorted(
             [
@@ -416,6 +417,7 @@ def test_every_push_is_signed_and_read_as_a_fact() -> None:
                 (InboundKind.FOLLOWED_US, THEM),
                 (InboundKind.UNFOLLOWED_US, THEM),
                 (InboundKind.WE_FOLLOWED, THEM),
+                (InboundKind.WE_UNFOLLOWED, THEM),
             ]
         )
         polled = stage.provider.poll(stage.account(), None)

@@ -285,8 +285,13 @@ def test_something_unread_from_a_handle_without_an_id_holds_every_channel(house:
 
 @pytest.mark.parametrize(
     ("handle", "kind"),
-    [("p2", InboundKind.MESSAGE_IN), ("p1", InboundKind.MESSAGE_OUT)],
-    ids=["another", "our own"],
+    [
+        ("p2", InboundKind.MESSAGE_IN),
+        ("p1", InboundKind.MESSAGE_OUT),
+        ("p1", InboundKind.WE_FOLLOWED),
+        ("p1", InboundKind.WE_UNFOLLOWED),
+    ],
+    ids=["another", "our message", "our follow", "our unfollow"],
 )
 def test_what_others_wrote_or_we_did_holds_nothing(house: House, handle: str, kind: InboundKind) -> None:
     _, execution_id = known_by_handle_too(house, "p1")

@@ -353,7 +353,7 @@ CREATE TABLE execution (
     account_id     bigint NOT NULL REFERENCES account,
     app_id         bigint NOT NULL REFERENCES app,
     identity_id    bigint REFERENCES identity,       -- NULL only for sends made by hand to somebody whom we do not know
-    inbound_id     bigint,                           -- sends made by hand: the echo that told of it; follows: the echo that was theirs
+    inbound_id     bigint,                           -- sends made by hand: the echo that told of it; follows and unfollows: their own
     state          text NOT NULL CHECK (state IN ('planned', 'calling', 'sent', 'refused', 'in_doubt', 'held', 'absent', 'skipped',
                                                   'cancelled', 'blocked')),
     cause          text NOT NULL,                    -- the trigger that led here; 'start', 'one_off' or 'by_hand'
