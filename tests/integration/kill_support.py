@@ -51,6 +51,8 @@ actions:
 #: our accounts: one that everything works for; one whose provider can be asked nothing; one whose answers are cut off
 WE, BLIND, CUT = "we", "blind", "cut"
 _WORKER = ["worker", "--queues", "engine,inbound,twitter,soon"]
+#: decides what is due and leaves it to others: hints are its only way on
+_DECIDER = ["worker", "--queues", "engine,inbound,soon"]
 #: Real seconds after which a worker will not die any more.
 _NEVER = 40.0
 _KIND = {"FOLLOW_ON_TWITTER": "follow", "SEND_TWITTER_DM": "dm"}
@@ -134,21 +136,21 @@ class Lane:
         self._forget_hints()
         self.hint(message("engine", "advance_lead", victim.lead_id))
         start = self._start if victim.trial not in self.killed_by else self._fork
-        end = start(failpoint)
+        end = start(failpoint, _DECIDER if failpoint.startswith("hints.") else _WORKER)
         log = self.folder / "killed.log"
         assert end == str(-signal.SIGKILL), f"at {failpoint}: {end}\n{log.read_text()[-2000:]}"
         self.killed_by[victim.trial] += 1
 
-    def _start(self, failpoint: str) -> str:
-        with self.worker(self.folder / "killed.log", OUTREACH_FAILPOINT=failpoint) as process:
+    def _start(self, failpoint: str, words: Sequence[str]) -> str:
+        with self.worker(self.folder / "killed.log", words, OUTREACH_FAILPOINT=failpoint) as process:
             try:
                 return str(process.wait(timeout=_NEVER))
             except subprocess.TimeoutExpired:
                 return "late"
 
-    def _fork(self, failpoint: str) -> str:
+    def _fork(self, failpoint: str, words: Sequence[str]) -> str:
         order = {
-            "words": _WORKER, "environment": self.environment | {"OUTREACH_FAILPOINT": failpoint},
+            "words": words, "environment": self.environment | {"OUTREACH_FAILPOINT": failpoint},
             "log": str(self.folder / "killed.log"), "seconds": _NEVER,
         }  # fmt: skip
         assert self.nursery.stdin is not None and self.nursery.stdout is not None
@@ -157,11 +159,13 @@ class Lane:
         return self.nursery.stdout.readline().strip()
 
     @contextmanager
-    def worker(self, log: Path, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
+    def worker(
+        self, log: Path, words: Sequence[str] = _WORKER, **environment: str
+    ) -> "Iterator[subprocess.Popen[bytes]]":
         """A worker by its command, killed on leaving."""
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "outreach", *_WORKER],
+                [sys.executable, "-m", "outreach", *words],
                 env={**self.environment, **environment},
                 stdout=out,
                 stderr=out,

@@ -198,7 +198,7 @@ def test_a_scheduler_outlives_its_redis_and_needs_no_database(
     house: House, direct: App, postgres: Line, valkey: Line
 ) -> None:
     client: redis.Redis = direct.broker.client  # type: ignore[attr-defined]  # the Redis broker of `build`
-    key = f"{direct.broker.namespace}:engine"  # type: ignore[attr-defined]  # the same
+    key = f"{direct.broker.namespace}:inbound"  # type: ignore[attr-defined]  # the same
     process = Process("scheduler", postgres=postgres, valkey=valkey, OUTREACH_TICK_SECONDS="0.2")
     try:
         process.hear("scheduler_started")
