@@ -43,9 +43,9 @@ UNREACHABLE = (
 )
 #: Milliseconds. A statement that waits longer than this for a lock gives up; the sweep comes back to its row.
 #: Every statement of the engine has its index, but plans are made once, often while the tables are still empty and unknown
-#: to the planner: scanning them, or hashing them, looks cheap then, and the plan stays. So rows are found one by one through
-#: their index; where there is none, Postgres scans all the same.
-_PLANS = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c plan_cache_mode=force_generic_plan"
+#: to the planner: scanning them looks cheap then, and the plan stays. Where there is no index it scans all the same. (Hash joins
+#: and bitmaps are left on: imports and reports need them. Hot statements are fenced with OFFSET 0 where they would do harm.)
+_PLANS = "-c enable_seqscan=off -c jit=off -c plan_cache_mode=force_generic_plan"
 _SESSION = f"{_PLANS} -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
 
 #: Milliseconds, as above, where many threads' work would wait together.

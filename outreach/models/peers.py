@@ -19,7 +19,8 @@ def find_handle(tx: Tx, handle: str) -> Row | None:
         """
         SELECT i.id, i.kind, i.value, i.person_id, i.status FROM identity i
          WHERE i.kind = 'twitter_handle' AND i.value = %s
-           AND NOT EXISTS (SELECT 1 FROM identity_link k WHERE i.id IN (k.a, k.b) AND k.source = 'resolved' AND k.status = 'active')""",
+           AND NOT EXISTS (SELECT 1 FROM identity_link k WHERE k.a = i.id AND k.source = 'resolved' AND k.status = 'active')
+           AND NOT EXISTS (SELECT 1 FROM identity_link k WHERE k.b = i.id AND k.source = 'resolved' AND k.status = 'active')""",
         (handle.lower(),),
     )
 

@@ -133,17 +133,22 @@ def looked_up(
     )
 
 
+#: From the waiting leads to their handles, each row by its index: OFFSET 0 keeps the planner from walking the identity graph.
+_UNRESOLVED = Hot("""
+SELECT DISTINCT i.id AS identity_id, i.value, i.person_id
+  FROM (SELECT x.id, x.person_id FROM lead x WHERE x.account_id = %s AND x.next_kind = 'RESOLVE' AND x.due_at IS NOT NULL OFFSET 0) l
+ CROSS JOIN LATERAL (SELECT * FROM identity x WHERE x.person_id = l.person_id OFFSET 0) i
+ WHERE i.kind = 'twitter_handle' AND i.status = 'active'
+   AND (EXISTS (SELECT 1 FROM (SELECT * FROM lead_binding x WHERE x.lead_id = l.id OFFSET 0) b
+                 WHERE b.channel = 'twitter' AND b.identity_id = i.id)
+        OR NOT (EXISTS (SELECT 1 FROM (SELECT * FROM identity_link x WHERE x.a = i.id OFFSET 0) k WHERE k.source = 'resolved')
+                OR EXISTS (SELECT 1 FROM (SELECT * FROM identity_link x WHERE x.b = i.id OFFSET 0) k WHERE k.source = 'resolved')))
+ ORDER BY i.id LIMIT %s""")
+
+
 def unresolved(tx: Tx, account_id: int, limit: int) -> list[Row]:
     """Handles of leads of this account that wait for an immutable id: those they are bound to, and those never resolved."""
-    return tx.rows(
-        """
-        SELECT DISTINCT i.id AS identity_id, i.value, i.person_id FROM lead l JOIN identity i ON i.person_id = l.person_id
-         WHERE l.account_id = %s AND l.next_kind = 'RESOLVE' AND l.due_at IS NOT NULL AND i.kind = 'twitter_handle' AND i.status = 'active'
-           AND (EXISTS (SELECT 1 FROM lead_binding b WHERE b.lead_id = l.id AND b.channel = 'twitter' AND b.identity_id = i.id)
-                OR NOT EXISTS (SELECT 1 FROM identity_link k WHERE i.id IN (k.a, k.b) AND k.source = 'resolved'))
-         ORDER BY i.id LIMIT %s""",
-        (account_id, limit),
-    )
+    return tx.rows(_UNRESOLVED, (account_id, limit))
 
 
 def listed(tx: Tx) -> list[Row]:

@@ -58,7 +58,9 @@ def _carry(ctx: Context, item: Look | Begin | Called) -> Hints:
         outcome = call(ctx, passed.next)
         onward = number < _MOST_STEPS and time.monotonic() - began <= _MOST_SECONDS
         item = Called(passed.next, outcome, onward)
-    raise AssertionError("unreachable: what is called is settled, and the last of it leads to no further call")
+    raise AssertionError(
+        "unreachable: what is called is settled, and the last of it leads to no further call"
+    )
 
 
 # --- what is not called -----------------------------------------------------------------------------------

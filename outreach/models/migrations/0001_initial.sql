@@ -595,7 +595,7 @@ CREATE FUNCTION inbox_read_up_to(p_lead bigint) RETURNS TABLE (at timestamptz) L
                               JOIN inbound m ON m.peer_kind = i.kind AND m.peer = i.value
                              WHERE l.id = p_lead AND m.state = 'stored' AND m.kind = 'message_in')) END
       FROM listening_accounts(p_lead) c
-      LEFT JOIN watermark w ON w.account_id = c.account_id AND w.stream = 'inbox'
+      LEFT JOIN LATERAL (SELECT x.read_up_to FROM watermark x WHERE x.account_id = c.account_id AND x.stream = 'inbox' OFFSET 0) w ON true
 $$;
 
 -- --- T1's locks --------------------------------------------------------------------------------------------
