@@ -38,7 +38,7 @@ from outreach.runtime.enroll import enroll
 from outreach.settings import Settings
 from outreach.simulator.witness import read_witness
 
-_WORKERS, _THREADS = 2, 8
+_WORKERS, _THREADS = 2, 12
 _LONGEST = 240.0
 _CAPS = {name: parse_caps("1000/hour") for name in ("follow", "unfollow", "dm")}
 
