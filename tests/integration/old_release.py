@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-#: What the older release has not got: lines, and the sweep's pair.
+#: What the older release has not got: the action, its echo, and the sweep's pair.
 _LACKS = {
     "engine/kinds.py": '    UNFOLLOW_ON_TWITTER = "UNFOLLOW_ON_TWITTER"\n',
     "compliance/packs.py": "        ActionKind.UNFOLLOW_ON_TWITTER: Automation.PERMITTED_ACCOUNT,\n",
     "models/ticks.py": "('twitter', 'UNFOLLOW_ON_TWITTER'), ",
+    "providers/base.py": '    WE_UNFOLLOWED = "we_unfollowed"\n',
+    "providers/twitter/webhooks.py": ", we_did=InboundKind.WE_UNFOLLOWED",
+    "runtime/digest.py": "        InboundKind.WE_UNFOLLOWED: _echo,\n",
+    "runtime/echoes.py": "    InboundKind.WE_UNFOLLOWED.value: ActionKind.UNFOLLOW_ON_TWITTER,\n",
 }
 _CHANNEL = "    ActionKind.UNFOLLOW_ON_TWITTER: Channel.TWITTER,\n"
 
 
 def make_old_release(folder: Path) -> Path:
-    """A folder to run Python from, whose `outreach` knows one action kind less."""
+    """A folder to run Python from, whose `outreach` knows one action kind less, and not its echo."""
     shutil.copytree(ROOT / "outreach", folder / "outreach", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in [*_LACKS.items(), ("engine/kinds.py", _CHANNEL)]:
         path = folder / "outreach" / name

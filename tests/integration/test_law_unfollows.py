@@ -215,7 +215,7 @@ def test_a_run_with_unfollows_by_hand_is_judged_clean(house: House) -> None:
 def test_a_worker_that_does_not_know_of_own_unfollows_leaves_them_to_one_that_does(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They hold up nothing of what the older one does meanwhile, save the proof of silence."""
+    """What it does for others goes on meanwhile. An older T1 waits with what is for that very person: the safe side."""
     with monkeypatch.context() as older:
         older.setattr(digesting, "_KINDS", digesting._KINDS - {"we_unfollowed"})
         by_hand_and_back(house, "ann")

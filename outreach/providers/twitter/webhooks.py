@@ -111,8 +111,9 @@ def _follow(event: _Event) -> Iterator[InboundItem]:
 
 def _unfollow(event: _Event) -> Iterator[InboundItem]:
     """follow.unfollow fires in both directions, too."""
-    they_did, we_did = InboundKind.UNFOLLOWED_US, InboundKind.WE_UNFOLLOWED
-    yield from _between(event, "unfollow", they_did=they_did, we_did=we_did)
+    yield from _between(
+        event, "unfollow", they_did=InboundKind.UNFOLLOWED_US, we_did=InboundKind.WE_UNFOLLOWED
+    )
 
 
 def _block(event: _Event) -> Iterator[InboundItem]:
