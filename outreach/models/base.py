@@ -354,7 +354,10 @@ class Database:
             except StartAgain as moved:
                 if attempt == tries:
                     raise ConflictError(str(moved) or None) from moved
-            except _TRY_AGAIN:
+            except _TRY_AGAIN as locked:
+                if shared:
+                    # By its class it would pass for a server that is away, which is waited for and reaches all of them.
+                    raise ConflictError(str(locked)) from locked
                 if attempt == tries:
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -66,13 +66,21 @@ def claim_all(ctx: Context, asked: Sequence[Prepared]) -> list[Claimed | NotClai
     found: dict[int, Claimed | NotClaimed] = {}
     rest = list({prepared.execution_id: prepared for prepared in asked}.values())
     while rest:
-        together, rest = apart(rest)
-        found |= _claim_together(ctx, together)
+        together, following = apart(rest)
+        try:
+            found |= _claim_together(ctx, together, shared=len(asked) > 1)
+        except Exception:
+            if not found:
+                raise
+            # What was claimed before must be called, whatever becomes of the others: they start over.
+            found |= {prepared.execution_id: NotClaimed(hints=[prepared.again()]) for prepared in rest}
+            break
+        rest = following
     # Of two hints for one execution one has claimed it, and the other was too late.
     return [found.pop(prepared.execution_id, NotClaimed(hints=[])) for prepared in asked]
 
 
-def _claim_together(ctx: Context, batch: Sequence[Placed]) -> dict[int, Claimed | NotClaimed]:
+def _claim_together(ctx: Context, batch: Sequence[Placed], shared: bool) -> dict[int, Claimed | NotClaimed]:
     before = time.monotonic()
 
     def work(tx: Tx) -> dict[int, Claimed | NotClaimed]:
@@ -94,7 +102,7 @@ def _claim_together(ctx: Context, batch: Sequence[Placed]) -> dict[int, Claimed 
         failpoint("claim.in")
         return found
 
-    return ctx.db.run(work, shared=len(batch) > 1)
+    return ctx.db.run(work, shared=shared)
 
 
 def _is_planned(locked: LockedSend | None) -> bool:

@@ -1,7 +1,7 @@
 """Both limiters answer one trace alike, and a limiter agrees with the ledger on when things free."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from outreach.limits.caps import Cap, Counted, judge_caps
 from outreach.limits.limiter import Limiter, MemoryLimiter, RedisLimiter
-from outreach.limits.scope import Full, Granted, Scope, Unseeded
+from outreach.limits.scope import Ask, Effect, Full, Granted, Scope, Unseeded
 from tests.contract.limiter_support import (
     GRANTED,
     HOUR,
@@ -47,8 +47,14 @@ chosen = st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True).flatma
     lambda rooms: st.tuples(*(st.sampled_from(SCOPES[room]) for room in rooms))
 )
 moves = st.tuples(st.just("move"), spans | st.sampled_from([-1, -1_000, -70_000, -4_000_000]))
-acquires = st.tuples(st.just("acquire"), ids, chosen, st.sampled_from([0, 1, 15_000]))
+holds = st.sampled_from([0, 1, 15_000])
+acquires = st.tuples(st.just("acquire"), ids, chosen, holds)
+#: Several in one round trip; a lagging one and doubled ones among them.
+crowds = st.tuples(
+    st.just("crowd"), st.lists(st.tuples(ids, chosen, holds, st.sampled_from([0, 0, 1_000])), max_size=8)
+)
 records = st.tuples(st.just("record"), ids, chosen, spans, spans)
+ledgers = st.tuples(st.just("ledger"), st.lists(st.tuples(ids, chosen, spans, spans), max_size=5))
 seeds = st.tuples(st.just("seed"), chosen, st.dictionaries(ids, spans, max_size=4), st.none() | spans)
 forgets = st.tuples(st.just("forget"), chosen)
 #: Beginning an hour before clocks go forward in Berlin.
@@ -82,6 +88,16 @@ def limiter(request: pytest.FixtureRequest) -> Limiter:
     return made
 
 
+def ask(execution_id: int, scopes: Sequence[Scope], now: datetime, hold: timedelta = timedelta(0)) -> Ask:
+    return Ask(execution_id=execution_id, scopes=scopes, now=now, effect_by=now + hold)
+
+
+def effect(execution_id: int, scopes: Sequence[Scope], started_at: datetime, after: timedelta) -> Effect:
+    return Effect(
+        execution_id=execution_id, scopes=scopes, started_at=started_at, effect_by=started_at + after
+    )
+
+
 def play(limiter: Limiter, trace: list[tuple[object, ...]]) -> list[object]:
     answers: list[object] = []
     now = DAWN
@@ -91,6 +107,18 @@ def play(limiter: Limiter, trace: list[tuple[object, ...]]) -> list[object]:
                 now += span * MS
             case ("acquire", int(id_), tuple(scopes), int(hold)):
                 answers.append(limiter.acquire(id_, scopes, now, now + hold * MS))
+            case ("crowd", list(asks)):
+                answers.extend(
+                    limiter.acquire_all(
+                        [ask(i, scopes, now - lag * MS, hold * MS) for i, scopes, hold, lag in asks]
+                    )
+                )
+            case ("ledger", list(rows)):
+                answers.append(
+                    limiter.record(
+                        [effect(i, scopes, now - ago * MS, after * MS) for i, scopes, ago, after in rows]
+                    )
+                )
             case ("record", int(id_), tuple(scopes), int(ago), int(after)):
                 answers.append(record(limiter, id_, scopes, now - ago * MS, now - ago * MS + after * MS))
             case ("seed", tuple(scopes), dict(entries), ago):
@@ -107,7 +135,17 @@ BEGIN: list[tuple[object, ...]] = [("seed", (room[-1],), {}, None) for room in S
 
 @settings(max_examples=150, deadline=None)
 @given(
-    trace=st.lists(acquires | acquires | acquires | moves | moves | records | seeds | forgets, max_size=60)
+    trace=st.lists(
+        acquires | acquires | crowds | crowds | moves | moves | records | ledgers | seeds | forgets,
+        max_size=60,
+    )
+)
+@example(trace=[("crowd", [(id_, (SCOPES[0][0], SCOPES[1][0]), 0, 0) for id_ in (1, 2, 1, 3)])])
+@example(
+    trace=[
+        ("ledger", [(id_, (SCOPES[0][2], SCOPES[1][2]), id_, 0) for id_ in (3, 2, 1)]),
+        ("acquire", 4, (SCOPES[0][2],), 0),
+    ]
 )
 @example(trace=[("acquire", id_, (SCOPES[0][2], SCOPES[1][2]), 0) for id_ in (1, 2, 3)])
 def test_one_trace_gives_the_same_answers_on_both_stores(
@@ -120,6 +158,81 @@ def test_one_trace_gives_the_same_answers_on_both_stores(
         assert play(MemoryLimiter(), [*BEGIN, *trace]) == play(on_redis, [*BEGIN, *trace])
     finally:
         on_redis.close()
+
+
+# --- several in one call -------------------------------------------------------------------------------------------
+
+
+def together(limiter: Limiter, *asks: Ask) -> list[object]:
+    return list(limiter.acquire_all(asks))
+
+
+def full(scope: Scope, reason: str, until: datetime) -> Full:
+    return Full(scope=scope, reason=reason, until=until)
+
+
+def test_each_of_several_is_judged_after_those_before_it(limiter: Limiter) -> None:
+    scope = account("3/hour")
+    seed(limiter, scope)
+    refused = full(scope, "3/hour", NOON + D + HOUR)
+    asks = [ask(id_, [scope], NOON, D) for id_ in range(1, 6)]
+    assert together(limiter, *asks) == [GRANTED] * 3 + [refused] * 2
+    # Paid once each: asked again together they stand aside, whatever their order.
+    assert together(limiter, *reversed(asks)) == [refused] * 2 + [GRANTED] * 3
+
+
+def test_what_one_of_several_is_refused_takes_no_room_from_those_after_it(limiter: Limiter) -> None:
+    ours, theirs, shared = account("1/hour"), account("1/hour", id=8), app("2/hour")
+    seed(limiter, ours, theirs, shared)
+    asks = [ask(id_, [whose, shared], NOON) for id_, whose in enumerate((ours, ours, theirs, theirs))]
+    refused = [full(whose, "1/hour", NOON + HOUR) for whose in (ours, theirs)]
+    assert together(limiter, *asks) == [GRANTED, refused[0], GRANTED, refused[1]]
+    assert acquire(limiter, 9, shared, NOON) == full(shared, "2/hour", NOON + HOUR)
+
+
+def test_of_several_that_keep_a_pace_the_first_goes(limiter: Limiter) -> None:
+    ours, theirs = account("9/hour", pace=60), account("9/hour", pace=60, id=8)
+    seed(limiter, ours, theirs)
+    asks = [ask(id_, [whose], NOON) for id_, whose in enumerate((ours, theirs, ours, theirs))]
+    paces = [full(whose, "pace", NOON + MINUTE) for whose in (ours, theirs)]
+    assert together(limiter, *asks) == [GRANTED, GRANTED, *paces]
+
+
+def test_a_lost_log_concerns_only_those_of_several_that_need_it(limiter: Limiter) -> None:
+    known, lost = account("9/hour"), account("9/hour", id=8)
+    free = Scope(kind="sequence", id=1, action_kind="SEND_TWITTER_DM")
+    seed(limiter, known)
+    asks = [
+        ask(id_, scopes, NOON) for id_, scopes in enumerate(([known], [lost, known], [free], [], [known]))
+    ]
+    unseeded = Unseeded(scopes=(lost,))
+    assert together(limiter, *asks) == [GRANTED, unseeded, GRANTED, GRANTED, GRANTED]
+    assert together(limiter) == []
+
+
+def test_one_who_asks_twice_in_one_call_pays_once(limiter: Limiter) -> None:
+    scope = account("2/hour", pace=60)
+    seed(limiter, scope)
+    assert together(limiter, *[ask(1, [scope], NOON, D)] * 3) == [GRANTED] * 3
+    assert acquire(limiter, 2, scope, NOON + MINUTE) == GRANTED
+
+
+def test_the_ledgers_word_on_several_reaches_every_scope_of_each(limiter: Limiter) -> None:
+    ours, theirs, shared = account("1/hour"), account("1/hour", id=8), app("2/hour")
+    seed(limiter, ours, theirs, shared)
+    assert (
+        together(limiter, ask(1, [ours, shared], NOON, D), ask(2, [theirs, shared], NOON, D)) == [GRANTED] * 2
+    )
+    effects = [effect(1, [ours, shared], NOON, SECOND), effect(2, [theirs, shared], NOON, 3 * SECOND)]
+    assert limiter.record(effects) is None
+    assert limiter.record([]) is None
+    for scope, after in ((ours, SECOND), (theirs, 3 * SECOND)):
+        until = NOON + after + HOUR
+        assert acquire(limiter, 3, scope, until - MS) == full(scope, str(scope.caps[0]), until)
+    assert acquire(limiter, 3, shared, NOON + HOUR) == full(shared, "2/hour", NOON + SECOND + HOUR)
+
+
+# --- beside the ledger ---------------------------------------------------------------------------------------------
 
 
 @dataclass
