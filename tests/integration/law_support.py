@@ -12,6 +12,7 @@ from outreach.engine.kinds import ActionKind
 from outreach.limits.scope import Answer, Ask, Effect, Granted, Scope
 from outreach.models.base import Database, Row
 from outreach.runtime.enroll import enroll
+from outreach.runtime.hints import Hints
 from outreach.runtime.perform import perform
 from outreach.simulator import id_of_handle
 from outreach.simulator.faults import read_rules
@@ -172,7 +173,7 @@ def linger(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
     monkeypatch.setattr(module, name, slowly)
 
 
-def performing(house: House, execution_id: int) -> Callable[[], object]:
+def performing(house: House, execution_id: int) -> Callable[[], Hints]:
     return lambda: perform(house.ctx, execution_id)
 
 

@@ -13,7 +13,7 @@ from outreach.runtime.call import call
 from outreach.runtime.claim import Claimed, claim
 from outreach.runtime.hints import Hints
 from outreach.runtime.prepare import Prepared, prepare
-from outreach.runtime.step import Called, Passed
+from outreach.runtime.step import Called, Passed, step
 from outreach.together import Together
 from tests.stage import House
 
@@ -63,7 +63,6 @@ def in_one_pass(house: House, *works: Work) -> list[BaseException | None]:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[object]]:
     """What every pass was for."""
     found: list[list[object]] = []
-    step = perform.step
 
     def noted(ctx: Any, items: Sequence[Any]) -> list[Passed]:
         found.append(list(items))
