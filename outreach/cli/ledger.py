@@ -34,7 +34,7 @@ def list_all(
     from outreach.models import accounts, reports
 
     output.require_word("state", state, [s.value for s in ExecutionState])
-    moment = _instant(since) if since else None
+    moment = instant(since) if since else None
     with opened(ctx) as app:
         if account:
             app.context.db.run(lambda tx: accounts.find(tx, account))
@@ -47,7 +47,7 @@ def list_all(
     output.listing([with_alias(row) for row in rows], columns, as_json)
 
 
-def _instant(text: str) -> datetime:
+def instant(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -9,6 +9,7 @@ import typer
 from outreach.cli import (
     accounts,
     audience,
+    audit,
     doctor,
     leads,
     ledger,
@@ -42,6 +43,7 @@ for room in (
     leads,
     sending,
     ledger,
+    audit,
     tasks,
     suppression,
     watching,

@@ -39,6 +39,16 @@ def app_scope(app_id: int, kind: str, caps: Mapping[str, str]) -> Scope:
     )
 
 
+def sequence_scope(sequence_id: int, kind: str, caps: Mapping[str, str], zone: str = "UTC") -> Scope:
+    """What a sequence allows itself; a local date is the sending account's."""
+    return Scope(kind="sequence", id=sequence_id, action_kind=kind, caps=_caps(caps.get(kind), ()), zone=zone)
+
+
+def instance_scope(kind: str, caps: Mapping[str, str], zone: str = "UTC") -> Scope:
+    """What the whole instance allows itself; a local date is the sending account's."""
+    return Scope(kind="instance", id=0, action_kind=kind, caps=_caps(caps.get(kind), ()), zone=zone)
+
+
 def _caps(text: str | None, default: Sequence[Cap]) -> tuple[Cap, ...]:
     if text is None:
         return tuple(default)
@@ -53,16 +63,8 @@ def scopes_of(row: Row, graph: Graph) -> tuple[Scope, ...]:
             row["account_id"], row["channel"], kind, row["account_caps"], row["account_pace"], zone
         ),
         app_scope(row["app_id"], kind, row["app_caps"]),
-        Scope(
-            kind="sequence",
-            id=row["sequence_id"],
-            action_kind=kind,
-            caps=_caps(graph.caps.get(kind), ()),
-            zone=zone,
-        ),
-        Scope(
-            kind="instance", id=0, action_kind=kind, caps=_caps(row["instance_caps"].get(kind), ()), zone=zone
-        ),
+        sequence_scope(row["sequence_id"], kind, graph.caps, zone),
+        instance_scope(kind, row["instance_caps"], zone),
     )
     return tuple(s for s in scopes if s.limits)
 
