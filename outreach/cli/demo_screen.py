@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from outreach.audience.aliases import alias
-from outreach.cli.demo_world import CAPS, SEQUENCE
 from outreach.compliance.verdicts import RULES
 from outreach.limits.caps import parse_caps
 from outreach.models import demo, judging
 from outreach.models.base import Row, Tx
 from outreach.rehearsal.judge import Verdict
+from outreach.rehearsal.world import CAPS, SEQUENCE
 from outreach.runtime.context import Context
 
 #: Plain output: a line every so many looks.
