@@ -119,6 +119,7 @@ def resume_lead(ctx: Context, lead_id: int, by: str) -> Hints:
         if lead.paused_at is None:
             raise UsageError(f"lead {lead_id} is not paused")
         lead.paused_at = lead.pause_reason = None
+        lead.attempts = 0
         lead.log(EventKind.LEAD_RESUMED, now, actor=by)
         if lead.waiting_on == WaitingOn.PAUSE.value:
             lead.wait(now, WaitingOn.TIME)

@@ -9,15 +9,16 @@ from itertools import count
 
 from outreach.compliance.verdicts import Verdict
 from outreach.engine.kinds import ExecutionState, WaitingOn
-from outreach.errors import NeedsNewerWorker
+from outreach.errors import NeedsNewerWorker, OutreachError
 from outreach.failpoints import failpoint
 from outreach.models import executions
-from outreach.models.base import Tx
+from outreach.models.base import UNREACHABLE, Tx
 from outreach.runtime.call import call
 from outreach.runtime.claim import Claimed, defer
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import LOOK_AGAIN, leave_to_newer
+from outreach.runtime.parking import strike
 from outreach.runtime.prepare import NotRenderable, Prepared
 from outreach.runtime.step import Begin, Called, Look, Next, Passed, Postponed, Unjudged, first_due, step
 
@@ -44,9 +45,27 @@ def carry_on(ctx: Context, found: Hints) -> Hints:
     return [*(h for h in found if h is not following), *perform(ctx, following.id)]
 
 
-def _carry(ctx: Context, item: Look | Begin | Called) -> Hints:
-    """One lead as far as one message carries it: passes with the other threads, calls of its own."""
+def _carry(ctx: Context, item: Look | Begin) -> Hints:
+    """One lead as far as one message carries it. Where our own code fails on it, that is counted, and said."""
     failpoint("perform.before")
+    try:
+        return _in_step(ctx, item)
+    except (OutreachError, *UNREACHABLE):
+        raise  # a row that is busy, a server that is away: not this lead's doing
+    except Exception as error:
+        lead_id = item.lead_id if isinstance(item, Look) else _lead_of(ctx, item.execution_id)
+        if lead_id is not None:
+            strike(ctx, lead_id, error)
+        raise
+
+
+def _lead_of(ctx: Context, execution_id: int) -> int | None:
+    execution = ctx.db.run(lambda tx: executions.read(tx, execution_id))
+    return execution.lead_id if execution else None
+
+
+def _in_step(ctx: Context, item: Look | Begin | Called) -> Hints:
+    """Passes with the other threads, calls of its own."""
     began, found = time.monotonic(), Hints()
     for number in count(1):
         passed = ctx.together.do("step", item, partial(step, ctx))

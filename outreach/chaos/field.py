@@ -1,0 +1,202 @@
+"""What a scenario may break: the processes, servers, connections, clocks and people of one run, and the dice it throws for it."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from outreach.app import App
+from outreach.chaos.proxy import Proxy
+from outreach.embedded.servers import Servers
+from outreach.embedded.supervisor import Supervisor
+from outreach.errors import NotFound, OutreachError, UsageError
+from outreach.ids import bucket
+from outreach.models import chaos
+from outreach.models.base import UNREACHABLE
+from outreach.rehearsal.stage import Stage, worker
+from outreach.runtime import hints
+from outreach.runtime.merge import merge
+from outreach.runtime.optout import opt_out
+
+#: Hints that one storm sends of every lead that is under way.
+_COPIES = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Field:
+    """One run's things to break. `done`: how often each was broken."""
+
+    app: App
+    stage: Stage
+    servers: Servers
+    supervisor: Supervisor
+    seed: int
+    to_postgres: Proxy
+    to_redis: Proxy
+    to_provider: Proxy
+    done: Counter[str] = field(default_factory=Counter)
+    #: seconds that each opt-out took to be acknowledged where nothing of that person was under way
+    acknowledged: list[float] = field(default_factory=list)
+    _throws: Counter[str] = field(default_factory=Counter)
+    _frozen: dict[str, int] = field(default_factory=dict)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    # --- dice ----------------------------------------------------------------------------------------------------
+
+    def throw(self, what: str) -> float:
+        """A number in [0, 1): the next one of this name for this seed."""
+        self._throws[what] += 1
+        return bucket("chaos", self.seed, what, self._throws[what])
+
+    def between(self, low: float, high: float, what: str = "pause") -> float:
+        """A number within these bounds."""
+        return low + (high - low) * self.throw(what)
+
+    def one_of(self, things: Sequence[Any], what: str) -> Any:
+        """One of them."""
+        return things[int(self.throw(what) * len(things))]
+
+    # --- processes -----------------------------------------------------------------------------------------------
+
+    def alive(self, prefix: str = "worker") -> list[str]:
+        """The processes of this name that run and are not frozen."""
+        return sorted(n for n in self.supervisor.running() if n.startswith(prefix) and n not in self._frozen)
+
+    def kill(self, prefix: str = "worker", *signals: signal.Signals) -> None:
+        """One process ends by these signals, one right after the other, and starts again. Without any: kill -9."""
+        names = self.alive(prefix)
+        if not names:
+            return
+        with contextlib.suppress(NotFound):  # it has ended by itself between the two looks
+            victim = self.one_of(names, "victim")
+            self.supervisor.restart(victim, (signals or (signal.SIGKILL,))[0])
+            for number in signals[1:]:
+                time.sleep(0.1)  # noqa: TID251  as a platform does that signals twice
+                self.supervisor.kill(victim, number)
+            self.done[f"{prefix} {'killed' if not signals else 'told to end'}"] += 1
+
+    def freeze(self, prefix: str = "worker") -> str | None:
+        """One process stands still until it is thawed."""
+        names = self.alive(prefix)
+        if not names:
+            return None
+        victim: str = self.one_of(names, "frozen")
+        with contextlib.suppress(NotFound):
+            self.supervisor.kill(victim, signal.SIGSTOP)
+            self._frozen[victim] = self.supervisor.running()[victim]
+            self.done[f"{prefix} frozen"] += 1
+        return victim
+
+    def thaw(self, name: str | None = None) -> None:
+        """It, or everything that is frozen, goes on."""
+        for victim in [name] if name else list(self._frozen):
+            if self._frozen.pop(victim, None) is not None:
+                with contextlib.suppress(NotFound):
+                    self.supervisor.kill(victim, signal.SIGCONT)
+
+    def start_victim(self, failpoint: str) -> None:
+        """One more worker, which dies at the named point; the one before it must be over."""
+        if "victim" not in self.supervisor.running():
+            with contextlib.suppress(UsageError):  # its end has not been noticed yet
+                self.supervisor.start(
+                    worker(self.stage, "victim", restart=False, OUTREACH_FAILPOINT=failpoint)
+                )
+                self.done[f"at {failpoint.partition(':')[0]}"] += 1
+
+    def end_victim(self) -> None:
+        """What has not met its point by then ends by kill -9."""
+        if "victim" in self.supervisor.running():
+            with contextlib.suppress(NotFound):
+                self.supervisor.kill("victim", signal.SIGKILL)
+
+    # --- servers -------------------------------------------------------------------------------------------------
+
+    def crash_postgres(self) -> None:
+        """As a machine does that loses its power."""
+        assert self.servers.crash_postgres is not None
+        self.servers.crash_postgres()
+        self.done["postgres restarted"] += 1
+
+    def flush_redis(self) -> None:
+        """Every hint and every counter is gone."""
+        assert self.servers.flush_valkey is not None
+        self.servers.flush_valkey()
+        self.done["redis flushed"] += 1
+
+    def provider(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """What goes wrong at the provider from now on."""
+        url = f"{self.stage.simulator_url}/__sim/faults"
+        httpx.post(url, json={"rules": list(rules)}, trust_env=False).raise_for_status()
+
+    # --- people and messages -------------------------------------------------------------------------------------
+
+    def storm_of_hints(self) -> None:
+        """Every lead that is under way, many times over."""
+        with contextlib.suppress(*UNREACHABLE):
+            active = self.app.context.db.run(lambda tx: chaos.active_leads(tx, 60))
+            self.app.hint([hints.advance(lead_id) for lead_id in active] * _COPIES)
+            self.done["doubled hints"] += len(active) * (_COPIES - 1)
+
+    def opt_somebody_out(self) -> None:
+        """One person who has a lead under way, and how long it took to say so."""
+        person = self._somebody()
+        if person is None:
+            return
+        began = time.monotonic()
+        at_once = opt_out(
+            self.app.context, person, reason="stop", source="chaos", evidence={"said": "chaos"}, actor="chaos"
+        )
+        self.done["opt-outs"] += 1
+        if at_once:
+            self.acknowledged.append(time.monotonic() - began)
+
+    def merge_two(self) -> None:
+        """Two people turn out to be one."""
+        one, other = self._somebody(), self._somebody()
+        if one is None or other is None or one == other:
+            return
+        with contextlib.suppress(OutreachError):  # one of them has just been merged away
+            merge(self.app.context, one, other, evidence="chaos", by="chaos")
+            self.done["merges"] += 1
+
+    def poison(self) -> None:
+        """A lead that no release can read: whoever looks at it fails."""
+        lead = self.app.context.db.run(lambda tx: chaos.poison_one(tx, int(self.throw("poison") * 1_000_000)))
+        self.done["poisoned"] += lead is not None
+
+    def _somebody(self) -> int | None:
+        lot = int(self.throw("person") * 1_000_000)
+        return self.app.context.db.run(lambda tx: chaos.person_under_way(tx, lot))
+
+    # --- beside the plan -----------------------------------------------------------------------------------------
+
+    def beside(self, work: Callable[[], None], until: threading.Event) -> None:
+        """Do it again and again on a thread of its own, until told to end."""
+
+        def repeat() -> None:
+            while not until.is_set():
+                try:
+                    work()
+                except (OutreachError, *UNREACHABLE):
+                    # a server is away for a moment, or a row is busy; the next one will do
+                    until.wait(0.05)
+
+        thread = threading.Thread(target=repeat, name="chaos", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def peace(self) -> None:
+        """Everything that was broken works again; what has died has been started again."""
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self.thaw()
+        self.end_victim()
+        for proxy in (self.to_postgres, self.to_redis, self.to_provider):
+            proxy.flow()
+        self.provider([])

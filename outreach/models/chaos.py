@@ -1,0 +1,39 @@
+"""What the suite of faults picks from the tables, and the one row it breaks by hand."""
+
+from outreach.models.base import Row, Tx
+
+
+def active_leads(tx: Tx, limit: int) -> list[int]:
+    """Leads that are under way, those due first."""
+    rows = tx.rows("SELECT id FROM lead WHERE state = 'active' ORDER BY due_at LIMIT %s", (limit,))
+    return [row["id"] for row in rows]
+
+
+def person_under_way(tx: Tx, lot: int) -> int | None:
+    """A person who has an active lead; `lot` chooses."""
+    rows = tx.rows("SELECT DISTINCT person_id FROM lead WHERE state = 'active' ORDER BY person_id")
+    return rows[lot % len(rows)]["person_id"] if rows else None
+
+
+def poison_one(tx: Tx, lot: int) -> int | None:
+    """An active lead gets a cursor that its graph does not have; `lot` chooses. Its id."""
+    rows = tx.rows(
+        "SELECT id FROM lead WHERE state = 'active' AND waiting_on = 'capacity' ORDER BY id LIMIT 200"
+    )
+    if not rows:
+        return None
+    lead_id: int = rows[lot % len(rows)]["id"]
+    tx.execute(
+        "UPDATE lead SET cursor = 'nowhere', next_kind = NULL WHERE id = %s AND state = 'active'", (lead_id,)
+    )
+    return lead_id
+
+
+def tally(tx: Tx) -> Row:
+    """How many calls were begun, how many were in doubt on the way, and how many leads were parked."""
+    return tx.one(
+        """
+        SELECT (SELECT coalesce(sum(attempts), 0) FROM execution) AS attempted,
+               (SELECT count(*) FROM event WHERE kind = 'ActionInDoubt') AS doubted,
+               (SELECT count(*) FROM lead WHERE state = 'active' AND waiting_on = 'task' AND waiting_detail LIKE 'poison%%') AS parked"""
+    )
