@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -46,6 +46,7 @@ class Field:
     _throws: Counter[str] = field(default_factory=Counter)
     _frozen: dict[str, int] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _at_peace: threading.Event = field(default_factory=threading.Event)
 
     # --- dice ----------------------------------------------------------------------------------------------------
 
@@ -115,6 +116,12 @@ class Field:
             with contextlib.suppress(NotFound):
                 self.supervisor.kill("victim", signal.SIGKILL)
 
+    def start_skewed(self, name: str, seconds: float) -> None:
+        """One more worker, on a machine whose clock is wrong."""
+        module = ("outreach.cli.skewed", str(seconds))
+        self.supervisor.start(worker(replace(self.stage, worker_module=module), name))
+        self.done[f"clocks wrong by {seconds:+g} s"] += 1
+
     # --- servers -------------------------------------------------------------------------------------------------
 
     def crash_postgres(self) -> None:
@@ -176,16 +183,14 @@ class Field:
 
     # --- beside the plan -----------------------------------------------------------------------------------------
 
-    def beside(self, work: Callable[[], None], until: threading.Event) -> None:
-        """Do it again and again on a thread of its own, until told to end."""
+    def beside(self, work: Callable[[], None]) -> None:
+        """Do it again and again on a thread of its own, until there is peace."""
 
         def repeat() -> None:
-            while not until.is_set():
-                try:
+            while not self._at_peace.wait(0.02):
+                # a server is away for a moment, or a row is busy: the next one will do
+                with contextlib.suppress(OutreachError, *UNREACHABLE):
                     work()
-                except (OutreachError, *UNREACHABLE):
-                    # a server is away for a moment, or a row is busy; the next one will do
-                    until.wait(0.05)
 
         thread = threading.Thread(target=repeat, name="chaos", daemon=True)
         thread.start()
@@ -193,6 +198,7 @@ class Field:
 
     def peace(self) -> None:
         """Everything that was broken works again; what has died has been started again."""
+        self._at_peace.set()
         for thread in self._threads:
             thread.join(timeout=10)
         self.thaw()

@@ -17,7 +17,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 class Act(StrEnum):
     """What becomes of a chunk on its way to the server."""
 
-    PASS = "passes"
+    WHOLE = "whole"
     #: nothing of it arrives, and the connection is reset
     BEFORE = "cut before"
     #: half of it arrives
@@ -29,7 +29,7 @@ class Act(StrEnum):
 def passes(chunk: bytes) -> Act:
     """Nothing is tampered with."""
     del chunk
-    return Act.PASS
+    return Act.WHOLE
 
 
 class Proxy:

@@ -10,6 +10,7 @@ from outreach.cli import (
     accounts,
     audience,
     audit,
+    chaos,
     doctor,
     leads,
     ledger,
@@ -48,6 +49,7 @@ for room in (
     suppression,
     watching,
     doctor,
+    chaos,
 ):
     room.add_to(cli)
 

@@ -24,7 +24,8 @@ def poison_one(tx: Tx, lot: int) -> int | None:
         return None
     lead_id: int = rows[lot % len(rows)]["id"]
     tx.execute(
-        "UPDATE lead SET cursor = 'nowhere', next_kind = NULL WHERE id = %s AND state = 'active'", (lead_id,)
+        "UPDATE lead SET cursor = 'nowhere', waiting_on = 'time', account_id = NULL, next_kind = NULL WHERE id = %s AND state = 'active'",
+        (lead_id,),
     )
     return lead_id
 
@@ -33,7 +34,7 @@ def tally(tx: Tx) -> Row:
     """How many calls were begun, how many were in doubt on the way, and how many leads were parked."""
     return tx.one(
         """
-        SELECT (SELECT coalesce(sum(attempts), 0) FROM execution) AS attempted,
+        SELECT (SELECT coalesce(sum(greatest(attempts, (started_at IS NOT NULL)::int)), 0) FROM execution) AS attempted,
                (SELECT count(*) FROM event WHERE kind = 'ActionInDoubt') AS doubted,
-               (SELECT count(*) FROM lead WHERE state = 'active' AND waiting_on = 'task' AND waiting_detail LIKE 'poison%%') AS parked"""
+               (SELECT count(*) FROM event WHERE kind = 'LeadParked') AS parked"""
     )

@@ -67,7 +67,7 @@ def judge(
     seen = Counter(_effect_of(a) for a in acceptances)
     return Verdict(
         accepted=len(acceptances),
-        duplicates=_duplicates(seen, ledger, findings),
+        duplicates=_duplicates(acceptances, ledger, findings),
         lost=_lost(seen, _repeated(deeds), ledger, findings) + len(overdue),
         over_cap=_over_cap(acceptances, caps, findings),
         after_opt_out=_after_opt_out(acceptances, suppressed, findings),
@@ -99,12 +99,14 @@ def _effect_in_ledger(row: Row) -> Effect:
     return (row["account"], row["recipient"], _KIND[row["kind"]], words)
 
 
-def _duplicates(seen: Counter[Effect], ledger: Iterable[Row], findings: list[str]) -> int:
-    """More effects accepted than executions exist that were ever begun."""
-    begun = Counter(_effect_in_ledger(row) for row in ledger if row["started_at"] is not None)
-    more = {effect: n - begun[effect] for effect, n in seen.items() if n > begun[effect]}
+def _duplicates(acceptances: Iterable[Acceptance], ledger: Iterable[Row], findings: list[str]) -> int:
+    """More effects by the API than executions that ever called. What a human did in the provider's own app excuses none of them:
+    an echo that nothing explains is taken for a send by hand, and would hide the very message that was sent twice."""
+    called = Counter(_effect_in_ledger(row) for row in ledger if row["attempts"])
+    by_api = Counter(_effect_of(a) for a in acceptances if a.by == "api")
+    more = {effect: n - called[effect] for effect, n in by_api.items() if n > called[effect]}
     findings += [
-        f"accepted {n} more than begun: {effect[2]} by account {effect[0]}" for effect, n in more.items()
+        f"accepted {n} more than called: {effect[2]} by account {effect[0]}" for effect, n in more.items()
     ]
     return sum(more.values())
 

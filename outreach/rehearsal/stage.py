@@ -45,6 +45,8 @@ class Stage:
     for_workers: Mapping[str, str] = field(default_factory=dict)
     #: the module that workers run, with its first words
     worker_module: Sequence[str] = ("outreach",)
+    #: of every account
+    caps: Mapping[str, str] = field(default_factory=lambda: world.CAPS)
     workers: int = 2
     schedulers: int = 1
 
@@ -97,7 +99,9 @@ def open_stage(
     """Import, publish, start the world and the processes, enroll. How many people there are."""
     ctx = app.context
     audience = world.make_audience(ctx, leads, seed, ctx.clock.now())
-    accounts, secret = world.make_accounts(ctx, stage.provider_url or stage.simulator_url, ctx.clock.now())
+    accounts, secret = world.make_accounts(
+        ctx, stage.provider_url or stage.simulator_url, ctx.clock.now(), stage.caps
+    )
     everyone = world.world(ctx, audience, accounts, secret)
     file = stage.folder / "world.json"
     file.write_text(json.dumps({**everyone, "people": []}), encoding="utf-8")

@@ -79,10 +79,10 @@ def sequence_text() -> bytes:
     return _TEXT.encode()
 
 
-def witness_caps() -> dict[str, tuple[Cap, ...]]:
+def witness_caps(caps: Mapping[str, str] = CAPS) -> dict[str, tuple[Cap, ...]]:
     """The accounts' caps, by the witness's words."""
     names = {"FOLLOW_ON_TWITTER": "follow", "UNFOLLOW_ON_TWITTER": "unfollow", "SEND_TWITTER_DM": "dm"}
-    return {names[kind]: parse_caps(text) for kind, text in CAPS.items()}
+    return {names[kind]: parse_caps(text) for kind, text in caps.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,9 @@ def _opt_in(identity_id: int, now: datetime) -> register.Grant:
     )  # fmt: skip
 
 
-def make_accounts(ctx: Context, base_url: str, now: datetime) -> tuple[dict[str, int], str]:
+def make_accounts(
+    ctx: Context, base_url: str, now: datetime, caps: Mapping[str, str] = CAPS
+) -> tuple[dict[str, int], str]:
     """The accounts, pointing at the simulator; their ids, and the app's secret."""
     secret = new_token(18)
 
@@ -143,17 +145,19 @@ def make_accounts(ctx: Context, base_url: str, now: datetime) -> tuple[dict[str,
         }
         app_id = accounts.put_app(tx, app)
         return {
-            name: accounts.insert(tx, _account(name, permitted, app_id, base_url, now))
+            name: accounts.insert(tx, _account(name, permitted, app_id, base_url, now, caps))
             for name, permitted in ACCOUNTS.items()
         }
 
     return ctx.db.run(work), secret
 
 
-def _account(name: str, permitted: bool, app_id: int, base_url: str, now: datetime) -> dict[str, Any]:
+def _account(
+    name: str, permitted: bool, app_id: int, base_url: str, now: datetime, caps: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         "app_id": app_id, "name": name, "channel": "twitter", "external_id": external_id(name), "handle": name, "base_url": base_url,
-        "access_token": f"demo-{name}", "refresh_token": f"demo-refresh-{name}", "zone": "UTC", "caps": CAPS,
+        "access_token": f"demo-{name}", "refresh_token": f"demo-refresh-{name}", "zone": "UTC", "caps": dict(caps),
         "pace": dict.fromkeys(CAPS, 10), "follow_permitted": permitted, "dm_mode": "opt_in",
         "mode_reason": "simulated opt-ins from a simulated form; demo only", "now": now,
     }  # fmt: skip

@@ -1,0 +1,179 @@
+"""`outreach chaos`: the suite of faults, judged by the provider's own log."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outreach.cli import output
+from outreach.cli.output import AsJson, note, say
+from outreach.cli.session import read_settings
+from outreach.errors import UsageError
+
+if TYPE_CHECKING:
+    from outreach.chaos.running import Result
+    from outreach.chaos.scenarios import Scenario
+
+#: Where the variants are that break a promise on purpose: with the tests, never in the product.
+_BROKEN = "tests.chaos.broken"
+PROTOCOLS = ("ours", "naive", "jobqueue", "no_drain", "no_ledger_caps")
+#: Real seconds of blows and people, at intensity 1; of the smoke test; and the least of both.
+_SECONDS, _LEADS = 90.0, 500
+_SMOKE_SECONDS, _SMOKE_LEADS = 12.0, 120
+_COLUMNS = (
+    "name", "faults", "seed", "attempted", "accepted", "duplicates", "lost", "over_cap", "after_opt_out", "after_pause", "in_doubt_open", "held_for_human",
+)  # fmt: skip
+_SUMS = _COLUMNS[3:]
+
+
+def chaos(
+    ctx: typer.Context,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be given several times. --list names them.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides every blow; the same seed plans the same.")] = 1,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Four scenarios, two minutes: what CI runs.")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every scenario, as long as --intensity says.")
+    ] = False,
+    intensity: Annotated[
+        float,
+        typer.Option(help="Of --full: 1 is 500 people and 90 s of blows for each scenario.", min=0.05, max=4),
+    ] = 1.0,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="ours; or a variant broken on purpose, to see the judge bite: " + ", ".join(PROTOCOLS[1:])
+        ),
+    ] = "ours",
+    list_all: Annotated[bool, typer.Option("--list", help="Name the scenarios, and run none.")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Where its servers keep their data.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Break everything on purpose, on servers of its own; exits 1 if anything was doubled, lost, over a cap or after an opt-out."""
+    from outreach.chaos.scenarios import SCENARIOS
+
+    if list_all:
+        rows = [
+            {"name": s.name, "faults": s.faults, "what is broken": s.says, "smoke": s.smoke}
+            for s in SCENARIOS
+        ]
+        output.listing(rows, ("name", "faults", "what is broken", "smoke"), as_json)
+        return
+    chosen = _chosen(scenario or [], smoke=smoke, full=full)
+    leads, seconds = (
+        (max(60, round(_LEADS * min(intensity, 1))), max(8.0, _SECONDS * intensity))
+        if full
+        else (_SMOKE_LEADS, _SMOKE_SECONDS)
+    )
+    folder = (data_dir or read_settings(ctx).data_dir) / "chaos"
+    results = _run(chosen, folder, seed=seed, leads=leads, seconds=seconds, protocol=protocol)
+    _report(results, as_json, protocol=protocol, intensity=intensity if full else None, seed=seed)
+    if any(_is_broken(one) for one in results):
+        raise typer.Exit(1)
+
+
+def _chosen(names: Sequence[str], *, smoke: bool, full: bool) -> "list[Scenario]":
+    from outreach.chaos.scenarios import SCENARIOS, named
+
+    if sum((bool(names), smoke, full)) != 1:
+        raise UsageError(
+            "say which: --smoke, --full, or --scenario NAME", hint="outreach chaos --list names them"
+        )
+    for name in names:
+        output.require_word("scenario", name, [one.name for one in SCENARIOS])
+    return [named(name) for name in names] or [one for one in SCENARIOS if full or one.smoke]
+
+
+def _worker(protocol: str) -> tuple[str, ...]:
+    """The module that workers run."""
+    output.require_word("protocol", protocol, PROTOCOLS)
+    if protocol == "ours":
+        return ("outreach",)
+    if find_spec(_BROKEN.partition(".")[0]) is None or find_spec(_BROKEN) is None:
+        raise UsageError(
+            f"--protocol {protocol} is a variant that breaks a promise on purpose, and lives with the tests",
+            hint="run it in a checkout of the project: python -m outreach chaos --protocol ...",
+        )
+    # whoever opts people out beside the workers makes the same mistake
+    import_module(_BROKEN).VARIANTS[protocol]()
+    return (_BROKEN, protocol)
+
+
+def _run(
+    chosen: "Sequence[Scenario]", folder: Path, *, seed: int, leads: int, seconds: float, protocol: str
+) -> "list[Result]":
+    from outreach.chaos.running import run_scenario
+    from outreach.embedded.servers import start_servers
+    from outreach.embedded.supervisor import interrupted_by_signals
+    from outreach.settings import Settings
+
+    worker = _worker(protocol)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = []
+    with interrupted_by_signals(), ExitStack() as stack:
+        servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
+        for one in chosen:
+            note(f"{one.name} ({one.faults}): {one.says}")
+            result = run_scenario(
+                one,
+                servers,
+                folder,
+                seed=seed,
+                leads=leads,
+                seconds=seconds,
+                say=lambda _line: None,
+                worker_module=worker,
+            )
+            for finding in result.verdict.findings:
+                note(f"  {finding}")
+            note(f"  {_in_words(result)}")
+            results.append(result)
+    return results
+
+
+def _in_words(result: "Result") -> str:
+    broken = ", ".join(f"{n} x {what}" for what, n in result.broken.items()) or "nothing but the provider"
+    return f"{result.elapsed_s:g} s; broken: {broken}; in doubt on the way: {result.doubted}"
+
+
+def _is_broken(result: "Result") -> bool:
+    v = result.verdict
+    return bool(v.duplicates or v.lost or v.over_cap or v.after_opt_out or result.after_pause)
+
+
+def _report(
+    results: "Sequence[Result]", as_json: bool, *, protocol: str, intensity: float | None, seed: int
+) -> None:
+    from outreach.chaos.scenarios import named
+
+    lines = [one.line() for one in results]
+    total = {name: sum(line[name] for line in lines) for name in _SUMS}
+    if as_json:
+        say(
+            json.dumps(
+                {"protocol": protocol, "intensity": intensity, "scenarios": lines, "total": total},
+                ensure_ascii=False,
+            )
+        )
+        return
+    rows = [{**line, "faults": named(line["name"]).faults} for line in lines]
+    output.table([*rows, {"name": "total", **total}], _COLUMNS)
+    red = [one.scenario for one in results if _is_broken(one)]
+    if red:
+        again = " ".join(f"--scenario {name}" for name in red)
+        note(
+            f"red. To plan the same blows again: outreach chaos {again} --seed {seed}; witness files: {results[0].witness.parent}"
+        )
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Register this command."""
+    cli.command()(chaos)
