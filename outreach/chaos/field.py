@@ -151,8 +151,8 @@ class Field:
             self.done["doubled hints"] += len(active) * (_COPIES - 1)
 
     def opt_somebody_out(self) -> None:
-        """One person who has a lead under way, and how long it took to say so."""
-        person = self._somebody()
+        """One person who has a lead under way, as often as not one to whom a call is under way; and how long it took to say so."""
+        person = (self._being_called() if self.throw("whom") < 0.7 else None) or self._somebody()
         if person is None:
             return
         began = time.monotonic()
@@ -178,8 +178,13 @@ class Field:
         self.done["poisoned"] += lead is not None
 
     def _somebody(self) -> int | None:
-        lot = int(self.throw("person") * 1_000_000)
-        return self.app.context.db.run(lambda tx: chaos.person_under_way(tx, lot))
+        return self.app.context.db.run(lambda tx: chaos.person_under_way(tx, self._lot()))
+
+    def _being_called(self) -> int | None:
+        return self.app.context.db.run(lambda tx: chaos.person_being_called(tx, self._lot()))
+
+    def _lot(self) -> int:
+        return int(self.throw("person") * 1_000_000)
 
     # --- beside the plan -----------------------------------------------------------------------------------------
 

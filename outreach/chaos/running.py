@@ -27,7 +27,7 @@ from outreach.runtime.control import pause_all
 from outreach.simulator.witness import read_witness
 
 #: Real seconds between two looks, and after the last blow until everything must be settled: D, S, a second look, and the backlog.
-_EVERY, _SETTLING = 0.05, 25.0
+_EVERY, _SETTLING = 0.02, 45.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,18 +129,23 @@ def _play(plan: Iterator[float], seconds: float) -> None:
 
 
 def _switch_off(app: apps.App) -> datetime:
-    """The kill switch: nothing is claimed once this has returned. When that was."""
+    """The kill switch: nothing is claimed once this has returned. When that was. A server that starts up is waited for."""
+    wait_until(lambda: _pulse(app) is not None, timeout=_SETTLING, every=0.1)
     pause_all(app.context, "the scenario is over", "chaos")
     return app.context.clock.now()
 
 
 def _is_settled(app: apps.App) -> bool:
     """Nothing is open, undigested or draining any more. Leads may still have steps before them: they are judged as they stand."""
+    pulse = _pulse(app)
+    return pulse is not None and not (pulse["open"] or pulse["undigested"] or pulse["draining"])
+
+
+def _pulse(app: apps.App) -> Row | None:
     try:
-        pulse: Row = app.context.db.run(judging.pulse)
+        return app.context.db.run(judging.pulse)
     except UNREACHABLE:
-        return False
-    return not (pulse["open"] or pulse["undigested"] or pulse["draining"])
+        return None
 
 
 def _judged(

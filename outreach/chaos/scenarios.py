@@ -160,6 +160,13 @@ _WEBHOOKS: Sequence[Mapping[str, Any]] = (
 )
 
 
+#: Many a call takes effect when its caller has long given up, or is about to.
+_LATE: Sequence[Mapping[str, Any]] = (
+    {"match": {"route": "dm.send", "probability": 0.5}, "do": "late", "seconds": 1.2},
+    {"match": {"route": "*follow", "probability": 0.5}, "do": "late", "seconds": 1.2},
+)
+
+
 def _wait(_field: Field) -> Iterator[float]:
     while True:
         yield 1.0
@@ -193,10 +200,9 @@ def _poison(field: Field) -> Iterator[float]:
 
 
 def _opt_outs(field: Field) -> Iterator[float]:
-    for _ in range(2):
-        field.beside(field.opt_somebody_out)
     while True:
-        yield 1.0
+        yield field.between(0.02, 0.2)
+        field.opt_somebody_out()
 
 
 def _merges(field: Field) -> Iterator[float]:
@@ -223,8 +229,8 @@ SCENARIOS: Sequence[Scenario] = (
              stage=lambda stage: replace(stage, schedulers=5)),
     Scenario(name="terms", faults="F12", says="workers told to end twice (SIGTERM, SIGTERM), every second", plan=_terms),
     Scenario(name="poison", faults="F14", says="leads that nobody can read", plan=_poison),
-    Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, smoke=True),
-    Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges),
+    Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
+    Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
     Scenario(name="no-scheduler", faults="F20", says="nobody ticks for most of the time", plan=_no_scheduler),
 )  # fmt: skip
 

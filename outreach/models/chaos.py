@@ -15,6 +15,14 @@ def person_under_way(tx: Tx, lot: int) -> int | None:
     return rows[lot % len(rows)]["person_id"] if rows else None
 
 
+def person_being_called(tx: Tx, lot: int) -> int | None:
+    """A person to whom a call is under way; `lot` chooses."""
+    rows = tx.rows(
+        "SELECT DISTINCT l.person_id FROM execution e JOIN lead l ON l.id = e.lead_id WHERE e.state = 'calling' ORDER BY l.person_id"
+    )
+    return rows[lot % len(rows)]["person_id"] if rows else None
+
+
 def poison_one(tx: Tx, lot: int) -> int | None:
     """An active lead gets a cursor that its graph does not have; `lot` chooses. Its id."""
     rows = tx.rows(

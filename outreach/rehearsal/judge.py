@@ -162,8 +162,13 @@ def _passes(instants: Sequence[datetime], cap: Cap) -> int:
 def _after_opt_out(
     acceptances: Iterable[Acceptance], suppressed: Mapping[str, datetime], findings: list[str]
 ) -> int:
-    """Effects that reached somebody after their opt-out had become effective."""
-    late = [a for a in acceptances if a.recipient in suppressed and a.t_scaled > suppressed[a.recipient]]
+    """Effects of the engine that reached somebody after their opt-out had become effective. A human with the task in hand is told,
+    and cannot be stopped."""
+    late = [
+        a
+        for a in acceptances
+        if a.by == "api" and a.recipient in suppressed and a.t_scaled > suppressed[a.recipient]
+    ]
     findings += [
         f"{a.kind} by account {a.account} at {a.t_scaled.isoformat()} after an effective opt-out"
         for a in late
