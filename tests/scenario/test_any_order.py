@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -66,7 +65,7 @@ actions:
   unfollow: {do: UNFOLLOW_ON_TWITTER}
 """
 #: what a provider can do to a call; and to its pushes
-FAULTS = (
+FAULTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("dm.send", "hang", {"accepted": True, "seconds": 60}),
     ("dm.send", "reset", {"accepted": True}),
     ("dm.send", "reset", {"accepted": False}),
@@ -83,6 +82,8 @@ FAULTS = (
 )
 WORDS = (("positive", "Yes, tell me more!"), ("neutral", "Who are you?"), ("stop", "STOP"))
 ONE_OF = st.integers(0, 10**6)
+#: where it hurts most, as often as all others together
+POINTS = [*sorted(failpoints.POINTS), *["call.after", "http.written", "settle.in"] * 5]
 
 
 class Killed(BaseException):
@@ -124,19 +125,22 @@ class Engine(RuleBasedStateMachine):
         super().__init__()
         self.house, self.close = type(self).make()
         self.people = {handle: self.house.person(handle, basis="opt_in") for handle in HANDLES}
-        self.enrolled: set[str] = set()
         self.queue: list[Hint] = []
+        segment = self.house.segment("everybody", list(self.people.values()))
+        self.queue += enroll(self.house.ctx, "mill", [segment], by="test").hints
 
     # --- what a worker does ------------------------------------------------------------------------------------
 
-    @rule(lot=ONE_OF, keep=st.booleans())
-    def carry_out_a_hint(self, lot: int, keep: bool) -> None:
+    @rule(lots=st.lists(st.tuples(ONE_OF, st.booleans()), min_size=1, max_size=4))
+    def carry_out_hints(self, lots: list[tuple[int, bool]]) -> None:
         """Any of them, not the oldest; and perhaps it comes again."""
-        self._take()
-        if self.queue:
-            self._carry(self.queue[lot % len(self.queue)] if keep else self.queue.pop(lot % len(self.queue)))
+        for lot, keep in lots:
+            self._take()
+            if self.queue:
+                place = lot % len(self.queue)
+                self._carry(self.queue[place] if keep else self.queue.pop(place))
 
-    @rule(lot=ONE_OF, point=st.sampled_from(sorted(failpoints.POINTS)), passage=st.integers(1, 3))
+    @rule(lot=ONE_OF, point=st.sampled_from(POINTS), passage=st.integers(1, 2))
     def die_with_a_hint(self, lot: int, point: str, passage: int) -> None:
         """The worker dies at that point, if it comes there; its hint is gone."""
         self._take()
@@ -167,13 +171,6 @@ class Engine(RuleBasedStateMachine):
         limiter.inner = MemoryLimiter()
 
     # --- what others do ----------------------------------------------------------------------------------------
-
-    @rule(handle=st.sampled_from(HANDLES))
-    def enroll_somebody(self, handle: str) -> None:
-        if handle not in self.enrolled:
-            self.enrolled.add(handle)
-            segment = self.house.segment(f"only {handle}", [self.people[handle]])
-            self.queue += enroll(self.house.ctx, "mill", [segment], by="test").hints
 
     @rule(which=st.sampled_from(FAULTS))
     def something_goes_wrong_once(self, which: tuple[str, str, dict[str, Any]]) -> None:
@@ -207,7 +204,6 @@ class Engine(RuleBasedStateMachine):
         with self._said_no():
             set_account(self.house.ctx, "we", "a test" if paused else None, "test")
 
-    @precondition(lambda self: self.enrolled)
     @rule(handle=st.sampled_from(HANDLES))
     def a_hint_from_nowhere(self, handle: str) -> None:
         """Forged, or very late: any lead, whatever it waits for."""
