@@ -90,7 +90,7 @@ class Outbound:
                 f"{parsed.scheme}://{parsed.host} is not https",
                 hint="use https://; http is allowed to 127.0.0.1 only, while the instance is simulated",
             )
-        address = _literal(parsed.host)
+        address = _literal("127.0.0.1" if parsed.host.lower() == "localhost" else parsed.host)
         if address is not None:
             self._require_address(parsed.host, address)
 

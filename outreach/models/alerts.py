@@ -1,6 +1,5 @@
 """Alerts as they stand: one row per alert and what it is about; and the numbers that they are raised on."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from outreach.models.base import Row, Tx

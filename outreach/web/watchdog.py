@@ -58,6 +58,9 @@ class Watchdog:
             except AWAY as error:
                 # Nothing can be known or told without the database: that is what HEARTBEAT_URL is for.
                 log.warning("the watchdog cannot look", extra={"action": "watch_failed", "error": str(error)})
+            except Exception:
+                # A watchdog that dies of one look would be missed by nobody.
+                log.exception("the watchdog stumbled", extra={"action": "watch_failed"})
 
     def look(self) -> None:
         """Write what was counted, raise and end alerts, and deliver what is due: by itself, for workers may be dead."""
