@@ -122,7 +122,7 @@ def server() -> Iterator[Callable[[int, dict[str, str]], str]]:
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as listening:
