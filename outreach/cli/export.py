@@ -130,9 +130,19 @@ def _run(
     with opened(ctx) as app:
         db = app.context.db
         only = db.run(lambda tx: int(sequences.find(tx, sequence)["id"])) if sequence else None
-        rows = _batches(db, what, begin, only)
-        shaped = (one for row in rows if (one := shape(row)) is not None)
-        _write(shaped, columns, form, to, what)
+        left_out = 0
+
+        def shaped() -> Iterator[Mapping[str, Any]]:
+            nonlocal left_out
+            for row in _batches(db, what, begin, only):
+                one = shape(row)
+                if one is not None:
+                    yield one
+                left_out += one is None
+
+        _write(shaped(), columns, form, to, what)
+        if left_out:
+            note(f"{left_out} left out: on the do-not-contact list")
 
 
 def _require_format(form: str) -> None:
@@ -144,7 +154,8 @@ def _write(
 ) -> None:
     with files_out.destination(to) as file:
         count = files_out.write(rows, columns, form, file)
-    note(f"{count} {what}" + (f" written to {to}" if to else ""))
+    if count is not None:
+        note(f"{count} {what}" + (f" written to {to}" if to else ""))
 
 
 def _batches(db: "Database", what: str, since: datetime | None, sequence_id: int | None) -> "Iterator[Row]":
@@ -195,13 +206,22 @@ def _person(row: Mapping[str, Any]) -> Mapping[str, Any]:
         "first_name": attributes.get("first_name") or first or None, "last_name": attributes.get("last_name") or last.strip() or None,
         **{name: _first_of(attributes, names) for name, names in _ATTRIBUTES.items()},
         "country": row["country"], "zone": row["zone"], "twitter": handles.get("twitter_handle"),
-        "linkedin": _first_of(handles, ("linkedin_slug", "linkedin_urn", "linkedin_member")), "email": handles.get("email"),
+        "linkedin": _linkedin(handles), "email": handles.get("email"),
         "evm_address": handles.get("evm_address"), "solana_address": handles.get("solana_address"),
         "sequence": row["sequence"], "lead": row["lead_id"], "lead_state": row["lead_state"], "exit_reason": row["exit_reason"],
         "node": row["node"], "last_contact_at": row["last_contact_at"], "last_reply_at": row["last_reply_at"],
         "last_reply_class": row["last_reply_class"], "do_not_contact_since": row["suppressed_at"],
         "do_not_contact_reason": row["suppression_reason"], "created_at": row["created_at"], "attributes": attributes,
     }  # fmt: skip
+
+
+def _linkedin(handles: Mapping[str, Any]) -> str | None:
+    slug = handles.get("linkedin_slug")
+    return (
+        f"https://www.linkedin.com/{slug}"
+        if slug
+        else _first_of(handles, ("linkedin_urn", "linkedin_member"))
+    )
 
 
 #: Our column, and what attributes of imports are called that say the same.

@@ -22,12 +22,7 @@ Rows = Iterable[Mapping[str, Any]]
 def destination(path: Path | None) -> Iterator[IO[str]]:
     """The file, which appears whole or not at all; None: stdout. Raises UsageError where it cannot be written."""
     if path is None:
-        try:
-            yield sys.stdout
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # `| head` has seen enough. What Python flushes while it ends must not complain of it once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield sys.stdout
         return
     part = path.with_name(path.name + _PART)
     try:
@@ -43,8 +38,19 @@ def destination(path: Path | None) -> Iterator[IO[str]]:
         part.unlink(missing_ok=True)
 
 
-def write(rows: Rows, columns: Sequence[str], form: str, to: IO[str]) -> int:
-    """Write them all; how many."""
+def write(rows: Rows, columns: Sequence[str], form: str, to: IO[str]) -> int | None:
+    """Write them all; how many. None: whoever read it (`| head`) has seen enough."""
+    try:
+        count = _write(rows, columns, form, to)
+        to.flush()
+    except BrokenPipeError:
+        # What Python flushes while it ends must not complain of it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), to.fileno())
+        return None
+    return count
+
+
+def _write(rows: Rows, columns: Sequence[str], form: str, to: IO[str]) -> int:
     writers: Mapping[str, Callable[[Rows, Sequence[str], IO[str]], int]] = {
         "csv": _csv, "jsonl": _jsonl, "json": _json, "table": _table,
     }  # fmt: skip

@@ -13,8 +13,8 @@ SELECT p.id, p.name, p.entity_type, p.country, p.zone, p.created_at, p.suppresse
            AND (%(since)s::timestamptz IS NULL OR x.created_at >= %(since)s)
            AND (%(sequence)s::bigint IS NULL OR EXISTS (SELECT 1 FROM lead y WHERE y.person_id = x.id AND y.sequence_id = %(sequence)s))
          ORDER BY x.id LIMIT %(limit)s) p
-  LEFT JOIN LATERAL (SELECT jsonb_object_agg(h.kind, h.shown) AS handles FROM (
-                         SELECT DISTINCT ON (x.kind) x.kind, x.shown FROM identity x WHERE x.person_id = p.id AND x.status = 'active'
+  LEFT JOIN LATERAL (SELECT jsonb_object_agg(h.kind, h.value) AS handles FROM (
+                         SELECT DISTINCT ON (x.kind) x.kind, x.value FROM identity x WHERE x.person_id = p.id AND x.status = 'active'
                           ORDER BY x.kind, x.id) h) i ON true
   LEFT JOIN LATERAL (SELECT jsonb_object_agg(a.key, a.value) AS attributes FROM (
                          SELECT e.key, (array_agg(e.value ORDER BY x.updated_at DESC))[1] AS value

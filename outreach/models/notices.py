@@ -6,6 +6,9 @@ from typing import Any
 
 from outreach.models.base import Row, Tx, to_json
 
+#: Advisory lock: one claim at a time.
+_CLAIM_LOCK = 1005
+
 
 def put(tx: Tx, kind: str, key: str, payload: Mapping[str, Any], now: datetime) -> None:
     """To be told, once per key."""
@@ -30,7 +33,12 @@ def any_due(tx: Tx, kinds: Sequence[str], now: datetime) -> bool:
 
 
 def claim(tx: Tx, kind: str, *, now: datetime, lease: datetime, limit: int) -> list[Row]:
-    """The first ones, where the very first is due: leased, so that one process at a time delivers a kind."""
+    """The first ones, where the very first is due: leased, so that one process at a time delivers a kind.
+
+    The lock is a statement of its own: one that waited for rows would go on with what it had seen before it waited, and two
+    processes would have the same notices.
+    """
+    tx.execute("SELECT pg_advisory_xact_lock(%s)", (_CLAIM_LOCK,))
     rows = tx.rows(
         f"""
         UPDATE notice SET due_at = %(lease)s WHERE {_DUE} AND id IN (

@@ -1,6 +1,7 @@
 """Being told: what needs somebody is said once, a URL that is down loses nothing, and nothing personal leaves by itself."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -11,12 +12,13 @@ import httpx
 import pytest
 
 from outreach.audience.aliases import alias
+from outreach.engine.kinds import ReplyClass
 from outreach.models import notices
 from outreach.models.base import Database, Tx
 from outreach.outbound import Outbound
 from outreach.runtime.alarms import alarms
 from outreach.runtime.alerting import watch
-from outreach.runtime.notifying import deliver
+from outreach.runtime.notifying import deliver, put_reply
 from outreach.runtime.refusals import count_refused
 from outreach.simulator import id_of_handle
 from tests.integration.law_support import NO_CAPS, NO_PACE, WRITE_AND_LISTEN
@@ -275,6 +277,30 @@ def test_while_one_process_delivers_no_other_delivers_the_same(house: House, cha
     chat.meanwhile = lambda: chat.tried < 5 and deliver(house.ctx)
     deliver(house.ctx)
     assert (chat.tried, len(chat.texts())) == (1, 1)
+
+
+def test_processes_that_deliver_at_the_same_instant_deliver_once(house: House, chat: Chat) -> None:
+    """More of them than connections ask at once; each notice is posted by one of them."""
+
+    def replies(tx: Tx) -> None:
+        for number in range(8):
+            put_reply(
+                tx, inbound_id=number, person_id=1, reply_class=ReplyClass.NEUTRAL, now=house.clock.now()
+            )
+
+    house.db.run(replies)
+    begin = threading.Barrier(6)
+
+    def one() -> None:
+        begin.wait()
+        deliver(house.ctx)
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(chat.texts(REPLIES)) == 8
 
 
 def test_a_process_that_died_delivering_is_made_up_for(house: House, chat: Chat) -> None:
