@@ -140,7 +140,7 @@ def _run(
                     yield one
                 left_out += one is None
 
-        _write(shaped(), columns, form, to, what)
+        _write(shaped(), columns, form, to, {"ledger": "executions"}.get(what, what))
         if left_out:
             note(f"{left_out} left out: on the do-not-contact list")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from outreach.models.base import Row, Tx
 
+# Each look-up is fenced with OFFSET 0: what is newest of one person is never looked for in the whole table's order.
 _PEOPLE = """
 SELECT p.id, p.name, p.entity_type, p.country, p.zone, p.created_at, p.suppressed_at, p.suppression_reason, p.paused_at,
        i.handles, f.attributes, w.last_contact_at, r.last_reply_at, r.last_reply_class,
@@ -14,18 +15,19 @@ SELECT p.id, p.name, p.entity_type, p.country, p.zone, p.created_at, p.suppresse
            AND (%(sequence)s::bigint IS NULL OR EXISTS (SELECT 1 FROM lead y WHERE y.person_id = x.id AND y.sequence_id = %(sequence)s))
          ORDER BY x.id LIMIT %(limit)s) p
   LEFT JOIN LATERAL (SELECT jsonb_object_agg(h.kind, h.value) AS handles FROM (
-                         SELECT DISTINCT ON (x.kind) x.kind, x.value FROM identity x WHERE x.person_id = p.id AND x.status = 'active'
+                         SELECT DISTINCT ON (x.kind) x.kind, x.value
+                           FROM (SELECT * FROM identity y WHERE y.person_id = p.id OFFSET 0) x WHERE x.status = 'active'
                           ORDER BY x.kind, x.id) h) i ON true
   LEFT JOIN LATERAL (SELECT jsonb_object_agg(a.key, a.value) AS attributes FROM (
                          SELECT e.key, (array_agg(e.value ORDER BY x.updated_at DESC))[1] AS value
-                           FROM profile x, jsonb_each(x.attributes) e WHERE x.person_id = p.id GROUP BY e.key) a) f ON true
-  LEFT JOIN LATERAL (SELECT max(e.sent_at) AS last_contact_at FROM identity x JOIN execution e ON e.identity_id = x.id
-                      WHERE x.person_id = p.id AND e.state = 'sent' AND e.touch) w ON true
-  LEFT JOIN LATERAL (SELECT m.occurred_at AS last_reply_at, m.class AS last_reply_class FROM inbound m
-                      WHERE m.person_id = p.id AND m.kind = 'message_in' ORDER BY m.occurred_at DESC LIMIT 1) r ON true
+                           FROM (SELECT * FROM profile y WHERE y.person_id = p.id OFFSET 0) x, jsonb_each(x.attributes) e GROUP BY e.key) a) f ON true
+  LEFT JOIN LATERAL (SELECT max(e.sent_at) AS last_contact_at FROM (SELECT y.id FROM identity y WHERE y.person_id = p.id OFFSET 0) x
+                      CROSS JOIN LATERAL (SELECT * FROM execution z WHERE z.identity_id = x.id OFFSET 0) e WHERE e.state = 'sent' AND e.touch) w ON true
+  LEFT JOIN LATERAL (SELECT m.occurred_at AS last_reply_at, m.class AS last_reply_class FROM (SELECT * FROM inbound y WHERE y.person_id = p.id OFFSET 0) m
+                      WHERE m.kind = 'message_in' ORDER BY m.occurred_at DESC LIMIT 1) r ON true
   LEFT JOIN LATERAL (SELECT x.id AS lead_id, s.name AS sequence, x.state AS lead_state, x.exit_reason, x.cursor AS node
-                       FROM lead x JOIN sequence s ON s.id = x.sequence_id
-                      WHERE x.person_id = p.id AND (%(sequence)s::bigint IS NULL OR x.sequence_id = %(sequence)s)
+                       FROM (SELECT * FROM lead y WHERE y.person_id = p.id OFFSET 0) x JOIN sequence s ON s.id = x.sequence_id
+                      WHERE (%(sequence)s::bigint IS NULL OR x.sequence_id = %(sequence)s)
                       ORDER BY x.id DESC LIMIT 1) l ON true
  ORDER BY p.id"""
 

@@ -62,8 +62,9 @@ def unanswered(tx: Tx, since: datetime) -> Row:
               FROM event v WHERE v.kind = 'DMReplyReceived' AND v.at >= %s ORDER BY v.person_id, v.at DESC) r
           JOIN person p ON p.id = r.person_id AND p.suppressed_at IS NULL AND p.merged_into IS NULL
          WHERE r.class NOT IN ('unsubscribe', 'out_of_office', 'bounce')
-           AND NOT EXISTS (SELECT 1 FROM identity i JOIN execution e ON e.identity_id = i.id
-                            WHERE i.person_id = r.person_id AND e.state = 'sent' AND e.sent_at >= r.at)""",
+           AND NOT EXISTS (SELECT 1 FROM (SELECT y.id FROM identity y WHERE y.person_id = r.person_id OFFSET 0) i
+                            CROSS JOIN LATERAL (SELECT * FROM execution z WHERE z.identity_id = i.id OFFSET 0) e
+                            WHERE e.state = 'sent' AND e.sent_at >= r.at)""",
         (since,),
     )
 

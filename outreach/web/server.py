@@ -38,5 +38,5 @@ def create_app(app: App) -> Starlette:
     )
     web.state.outreach = app
     web.state.apps = {}
-    web.state.refusals = refusals
+    web.state.refusals, web.state.watchdog = refusals, watchdog
     return web

@@ -10,17 +10,23 @@ from typing import Any
 
 import httpx
 import pytest
+from dramatiq.brokers.stub import StubBroker
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
+from outreach.app import App
 from outreach.audience.aliases import alias
 from outreach.engine.kinds import ReplyClass
-from outreach.models import notices
+from outreach.models import instance, notices
 from outreach.models.base import Database, Tx
 from outreach.outbound import Outbound
+from outreach.providers.registry import build_webhooks
 from outreach.runtime.alarms import alarms
 from outreach.runtime.alerting import watch
 from outreach.runtime.notifying import deliver, put_reply
 from outreach.runtime.refusals import count_refused
 from outreach.simulator import id_of_handle
+from outreach.web.server import create_app
 from tests.integration.law_support import NO_CAPS, NO_PACE, WRITE_AND_LISTEN
 from tests.stage import House, build
 
@@ -148,59 +154,48 @@ def _lead(house: House) -> int:
     return house.enroll("listen", [house.person("ann", basis="opt_in")])[0]
 
 
-def _hold(house: House) -> None:
-    lead, now = _lead(house), house.clock.now()
-    write(
-        house, "UPDATE execution SET state = 'held', reason = 'lost', fence = 1, started_at = %s, call_deadline = %s, effect_by = %s"
-        " WHERE lead_id = %s AND state = 'sent'", now, now, now, lead,
-    )  # fmt: skip
-
-
-def _unread(house: House) -> None:
-    _lead(house)
-    write(house, "UPDATE watermark SET read_up_to = %s, failed = 'unreachable'", house.clock.now() - 2 * HOUR)
-    write(
-        house, "UPDATE execution SET effect_by = effect_by - interval '3 hours', started_at = started_at - interval '3 hours'"
-        " WHERE effect_by IS NOT NULL",
-    )  # fmt: skip
-
-
-def _draining(house: House) -> None:
-    person = house.person("bob")
-    write(
-        house, "UPDATE person SET suppressed_at = %s, suppression_reason = 'stop' WHERE id = %s", house.clock.now() - 2 * MINUTE, person
-    )  # fmt: skip
-
-
-def _overdue(house: House) -> None:
-    lead = _lead(house)
-    write(
-        house, "UPDATE lead SET due_at = %s, next_kind = 'FOLLOW_ON_TWITTER', account_id = (SELECT id FROM account) WHERE id = %s",
-        house.clock.now() - 11 * MINUTE, lead,
-    )  # fmt: skip
-
-
-CASES: dict[str, Callable[[House], None]] = {
-    "tick_late": lambda house: _stale(house, 4),
-    "due_late": _overdue,
-    "account_needs_somebody": stop_account,
-    "held": _hold,
-    "inbox_late": _unread,
-    "signatures_refused": lambda house: count_refused(house.ctx, {"sim": 3, "gone": 1}),
-    "optout_not_effective": _draining,
+OVERDUE = "UPDATE lead SET due_at = %(now)s - interval '11 minutes', next_kind = 'FOLLOW_ON_TWITTER', account_id = (SELECT id FROM account)"
+CASES = {
+    "tick_late": "UPDATE instance SET last_tick_at = %(now)s - interval '4 minutes'",
+    "due_late": OVERDUE,
+    "account_needs_somebody": "UPDATE account SET state = 'no_credits', state_reason = 'no credits'",
+    "held": """UPDATE execution SET state = 'held', reason = 'lost', fence = 1, started_at = %(now)s, call_deadline = %(now)s, effect_by = %(now)s
+                WHERE state = 'sent'""",
+    "inbox_late": """UPDATE watermark SET read_up_to = %(now)s - interval '2 hours', failed = 'unreachable';
+                     UPDATE execution SET effect_by = effect_by - interval '3 hours', started_at = started_at - interval '3 hours'
+                      WHERE effect_by IS NOT NULL""",
+    "signatures_refused": "INSERT INTO refused_push SELECT id, 3, %(now)s - interval '14 minutes' FROM app",
+    "optout_not_effective": "UPDATE person SET suppressed_at = %(now)s - interval '61 seconds', suppression_reason = 'stop'",
+}
+#: The same, so little less late that nobody is called.
+JUST_NOT = {
+    "tick_late": "UPDATE instance SET last_tick_at = %(now)s - interval '179 seconds'",
+    "due_late": OVERDUE.replace("11 minutes", "599 seconds"),
+    "account_needs_somebody": "UPDATE account SET state = 'paused', state_reason = 'holidays'",
+    "inbox_late": CASES["inbox_late"].replace("2 hours", "59 minutes"),
+    "signatures_refused": "INSERT INTO refused_push SELECT id, 3, %(now)s - interval '16 minutes' FROM app",
+    "optout_not_effective": CASES["optout_not_effective"].replace("61", "59"),
 }
 
 
-def test_a_healthy_house_raises_nothing(house: House) -> None:
+def alarms_after(house: House, change: str) -> list[str]:
+    """What would be raised if this were so; it is undone."""
+    found: list[str] = []
+    with pytest.raises(ZeroDivisionError), house.db.transaction() as tx:
+        tx.execute(change, {"now": house.clock.now()})
+        found = [a.alert.value for a in alarms(house.ctx, tx, house.clock.now())]
+        raise ZeroDivisionError
+    return found
+
+
+def test_each_condition_raises_its_alert_and_no_other(house: House) -> None:
     _lead(house)
-    house.pass_time(15 * MINUTE)
+    house.pass_time(15 * MINUTE, step=5 * MINUTE)
     assert names(house) == []
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_each_condition_raises_its_alert_and_no_other(house: House, name: str) -> None:
-    CASES[name](house)
-    assert names(house) == [name]
+    for name, change in CASES.items():
+        assert alarms_after(house, change) == [name]
+    for name, change in JUST_NOT.items():
+        assert alarms_after(house, change) == [], name
 
 
 def test_many_connections_raise_an_alert(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,13 +218,10 @@ REASONS = [
 
 
 def test_what_is_late_for_a_reason_is_not_late(house: House) -> None:
-    _overdue(house)
-    assert names(house) == ["due_late"]
+    _lead(house)
+    assert alarms_after(house, OVERDUE) == ["due_late"]
     for change in REASONS:
-        with pytest.raises(ZeroDivisionError), house.db.transaction() as tx:
-            tx.execute(change)
-            assert alarms(house.ctx, tx, house.clock.now()) == [], change
-            raise ZeroDivisionError  # undo it
+        assert alarms_after(house, f"{OVERDUE}; {change}") == [], change
 
 
 def test_a_token_that_is_being_refreshed_calls_nobody_until_it_is_given_up(house: House) -> None:
@@ -237,6 +229,46 @@ def test_a_token_that_is_being_refreshed_calls_nobody_until_it_is_given_up(house
     assert names(house) == []
     write(house, "UPDATE account SET refresh_token = NULL")
     assert names(house) == ["account_needs_somebody"]
+
+
+# --- the web process, which sees that nobody ticks --------------------------------------------------------------
+
+
+@pytest.fixture
+def web(house: House) -> Starlette:
+    app = App(
+        settings=house.ctx.settings, context=house.ctx, broker=StubBroker(middleware=[]), instance=house.db.run(instance.read),
+        webhooks=dict(build_webhooks()),
+    )  # fmt: skip
+    return create_app(app)
+
+
+def test_the_web_process_tells_of_a_dead_tick_and_of_wrong_signatures_by_itself(
+    house: House, chat: Chat, web: Starlette
+) -> None:
+    client = TestClient(web)
+    for _ in range(5):
+        answer = client.post(
+            "/webhooks/twitter/sim", content=b"{}", headers={"x-twitter-webhooks-signature": "sha256=x"}
+        )
+        assert answer.status_code == 401
+    client.post("/webhooks/twitter/made-up", content=b"{}")
+    assert house.db.read("SELECT 1 FROM refused_push") == []  # nothing is written per push
+    house.clock.advance(4 * MINUTE)
+    web.state.watchdog.look()
+    assert {text.split("] ")[1].split(":")[0] for text in chat.texts()} == {
+        "ALERT tick_late",
+        "ALERT signatures_refused",
+    }
+    assert [row["count"] for row in house.db.read("SELECT count FROM refused_push")] == [5]
+    web.state.watchdog.look()
+    assert len(chat.texts()) == 2
+
+
+def test_metrics_count_the_alerts_that_stand(house: House, web: Starlette) -> None:
+    stop_account(house)
+    house.tick()
+    assert "outreach_alerts 1" in TestClient(web).get("/metrics").text
 
 
 # --- a URL that is down --------------------------------------------------------------------------------------------
