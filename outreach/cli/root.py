@@ -24,6 +24,7 @@ from outreach.cli import (
     suppression,
     switches,
     tasks,
+    tell,
     watching,
 )
 from outreach.cli.ending import end_with
@@ -56,6 +57,7 @@ for room in (
     watching,
     find,
     export,
+    tell,
     doctor,
     chaos,
 ):

@@ -105,6 +105,23 @@ def _settle(ctx: Context, tx: Tx, claimed: _Claimed, done: Sequence[int], why: s
     notices.give_up(tx, failed["kind"], reason, before=now - ctx.machine(_GIVE_UP), now=now)
 
 
+def try_out(ctx: Context) -> Mapping[str, str | None]:
+    """A line by every URL that is set, now: its variable -> None where it was taken, else why not. Nothing is kept or repeated."""
+    here = ctx.db.run(instance.read)
+    text = f"[{here.mode} · {_plain(here.name)}] This is a test: whoever reads it is told."
+    settings = ctx.settings
+    found = {
+        name: _post(ctx, url, text)
+        for name, url in (("NOTIFY_URL", settings.notify_url), ("ALERT_URL", settings.alert_url))
+        if url
+    }
+    if settings.heartbeat_url:
+        answer = ctx.outbound.call("GET", settings.heartbeat_url, deadline_seconds=_DEADLINE)
+        why = answer.reason if isinstance(answer, Failed) else None if answer.ok else _refusal(answer)
+        found["HEARTBEAT_URL"] = why
+    return found
+
+
 # --- what they say -----------------------------------------------------------------------------------------------
 
 

@@ -195,3 +195,18 @@ def test_health_counts_what_providers_answered_and_how_long_things_took(
     assert terminal.json("stats", "talk", "--health")["providers"][0]["rate_limited"] == 1
     terminal("stats", code=2)
     terminal("stats", "tlak", "--health", code=2)
+
+
+def test_whether_anybody_hears_us_can_be_tried(
+    house: House, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal("tell", code=2)
+    assert "ALERT_URL" in terminal.err
+    monkeypatch.setenv("ALERT_URL", "https://10.0.0.7/hook")
+    monkeypatch.setenv("HEARTBEAT_URL", "http://127.0.0.1:1/secret-path")
+    rows = {row["url"]: row["answer"] for row in terminal.json("tell", code=1)}
+    assert "no public address" in rows["ALERT_URL"]
+    assert "refused" in rows["HEARTBEAT_URL"].lower()
+    assert "secret-path" not in terminal.out + terminal.err
+    assert "secret-path" not in terminal("doctor")
+    terminal("status")
