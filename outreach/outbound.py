@@ -69,7 +69,7 @@ class Outbound:
             request = _request(method, url, body)
             found = self._http.call(request, deadline_seconds=deadline_seconds, most_bytes=most_bytes)
         except ConfigurationError as refused:
-            return Failed(refused.message)
+            return Failed(f"{refused.message}; {refused.hint}" if refused.hint else refused.message)
         return found if isinstance(found, Answer) else Failed(found.detail or "no answer")
 
     def require_allowed(self, url: str) -> None:

@@ -27,7 +27,7 @@ Since = Annotated[str, typer.Option(help="Not older than this (ISO 8601).")]
 Sequence = Annotated[str, typer.Option(help="Only of this sequence.")]
 
 _PEOPLE = (
-    "id", "alias", "name", "first_name", "last_name", "company", "job_title", "phone", "website", "country", "zone", "twitter", "linkedin",
+    "id", "alias", "name", "first_name", "last_name", "company", "job_title", "phone", "website", "country", "zone", "twitter", "twitter_id", "linkedin",
     "email", "evm_address", "solana_address", "sequence", "lead", "lead_state", "exit_reason", "node", "last_contact_at", "last_reply_at",
     "last_reply_class", "do_not_contact_since", "do_not_contact_reason", "created_at",
 )  # fmt: skip
@@ -205,7 +205,7 @@ def _person(row: Mapping[str, Any]) -> Mapping[str, Any]:
         "id": row["id"], "alias": alias(row["id"]), "name": row["name"],
         "first_name": attributes.get("first_name") or first or None, "last_name": attributes.get("last_name") or last.strip() or None,
         **{name: _first_of(attributes, names) for name, names in _ATTRIBUTES.items()},
-        "country": row["country"], "zone": row["zone"], "twitter": handles.get("twitter_handle"),
+        "country": row["country"], "zone": row["zone"], "twitter": handles.get("twitter_handle"), "twitter_id": handles.get("twitter_id"),
         "linkedin": _linkedin(handles), "email": handles.get("email"),
         "evm_address": handles.get("evm_address"), "solana_address": handles.get("solana_address"),
         "sequence": row["sequence"], "lead": row["lead_id"], "lead_state": row["lead_state"], "exit_reason": row["exit_reason"],

@@ -13,7 +13,7 @@ from outreach.cli.output import AsJson, say
 from outreach.cli.session import opened
 
 #: A terminal's way to clear the screen and begin at its top.
-_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+_CLEAR = "\x1b[H\x1b[2J"
 
 
 def status(

@@ -168,6 +168,10 @@ def test_why_ends_with_what_blocks_and_when_it_can_go_on(house: House, terminal:
     assert "cause=start" in path
     assert "=-" not in path
     assert "+00:00" not in path
+    house.clock.advance(3 * HOUR)
+    ends = {terminal("why", str(person)).splitlines()[-1].strip() for person in people}
+    assert any(end.startswith("next send: now") for end in ends)
+    assert not any("at the earliest" in end for end in ends)
 
 
 def test_health_counts_what_providers_answered_and_how_long_things_took(
