@@ -172,6 +172,8 @@ def test_why_ends_with_what_blocks_and_when_it_can_go_on(house: House, terminal:
     ends = {terminal("why", str(person)).splitlines()[-1].strip() for person in people}
     assert any(end.startswith("next send: now") for end in ends)
     assert not any("at the earliest" in end for end in ends)
+    told = terminal.json("why", str(people[-1]))
+    assert [lead["earliest"] for lead in told["leads"]] == [told["now"]]
 
 
 def test_health_counts_what_providers_answered_and_how_long_things_took(
