@@ -176,7 +176,7 @@ def accounts(tx: Tx) -> list[Row]:
     """All accounts without their secrets."""
     return tx.rows(
         """
-        SELECT a.id, a.name, a.channel, b.name AS app, a.external_id, a.handle, a.base_url, a.zone, a.caps, a.pace, a.follow_permitted,
+        SELECT a.id, a.name, a.channel, b.name AS app, a.app_id, b.caps AS app_caps, a.external_id, a.handle, a.base_url, a.zone, a.caps, a.pace, a.follow_permitted,
                a.dm_mode, a.mode_reason, a.state, a.state_reason, a.state_at, a.token_expires_at, b.state AS app_state, b.state_reason AS app_state_reason,
                (SELECT array_agg(p.name ORDER BY p.name) FROM sender_pool_account m JOIN sender_pool p ON p.id = m.pool_id
                  WHERE m.account_id = a.id) AS pools

@@ -259,7 +259,7 @@ def test_why_tells_the_rule_that_stands_against_the_next_step(house: Terminal, t
     assert found["earliest"] is None
     assert found["path"][0]["kind"] == "LeadEnrolled"
     said = house("why", "Ada Example")
-    assert "will not happen by itself: x.dm.inbound_first, basis.none" in said
+    assert "next send: not by itself: x.dm.inbound_first, basis.none" in said
     assert "x.dm.inbound_first" in said
     assert "ada_example" not in said
 

@@ -463,6 +463,8 @@ CREATE TABLE inbound (
 );
 CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stored';
 CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 'stored' AND peer_handle <> '';
+-- By when it came: reports walk a stretch of it. Next to nothing to keep up, for rows come in that order.
+CREATE INDEX inbound_received ON inbound USING brin (received_at) WITH (pages_per_range = 16);
 CREATE INDEX inbound_todo ON inbound (id) WHERE state IN ('stored', 'waiting');
 CREATE INDEX inbound_person ON inbound (person_id, occurred_at) WHERE person_id IS NOT NULL;
 CREATE INDEX inbound_unmatched ON inbound (peer_kind, peer) WHERE state = 'unmatched';
@@ -507,6 +509,46 @@ CREATE TABLE relationship (
 );
 CREATE INDEX relationship_wanted ON relationship (account_id, wanted_at)
     WHERE wanted_at IS NOT NULL AND (checked_at IS NULL OR checked_at < wanted_at);
+
+-- --- being told --------------------------------------------------------------------------------------------
+-- What needs somebody: one row per alert and what it is about, for as long as it lasts and after.
+CREATE TABLE alert (
+    kind        text NOT NULL,
+    subject     text NOT NULL,                       -- an account's or app's name; '' where it is about the whole instance
+    since       timestamptz NOT NULL,
+    detail      text NOT NULL,                       -- a sentence, as it was when somebody was told last
+    told_at     timestamptz NOT NULL,
+    clear_since timestamptz,                         -- seen to be over, but not for long enough to say so
+    ended_at    timestamptz,
+    times       integer NOT NULL DEFAULT 1 CHECK (times > 0),
+    PRIMARY KEY (kind, subject),
+    CHECK (ended_at IS NULL OR clear_since IS NOT NULL)
+);
+-- What our own people are to be told: written with what it tells of, delivered from here, so that a URL that is down loses nothing.
+CREATE TABLE notice (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind       text NOT NULL CHECK (kind IN ('alert', 'reply')),
+    key        text NOT NULL UNIQUE,                 -- what it tells of is told once
+    payload    jsonb NOT NULL,                       -- ids and words, never a handle or a body
+    state      text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'given_up')),
+    -- the next attempt; the notices of a kind go in their order, so those behind the first wait for it
+    due_at     timestamptz,
+    attempts   integer NOT NULL DEFAULT 0,
+    reason     text,                                 -- why the last attempt failed
+    created_at timestamptz NOT NULL,
+    settled_at timestamptz,
+    CHECK ((state = 'waiting') = (due_at IS NOT NULL)),
+    CHECK ((state = 'waiting') = (settled_at IS NULL)),
+    CHECK (state <> 'given_up' OR reason IS NOT NULL)
+);
+CREATE INDEX notice_waiting ON notice (kind, id) WHERE state = 'waiting';
+CREATE INDEX notice_settled ON notice (settled_at) WHERE state <> 'waiting';
+-- Pushes whose signature was not ours: counted, nothing else of them is kept.
+CREATE TABLE refused_push (
+    app_id  bigint PRIMARY KEY REFERENCES app,
+    count   bigint NOT NULL CHECK (count > 0),
+    last_at timestamptz NOT NULL
+);
 
 -- --- the log -----------------------------------------------------------------------------------------------
 CREATE SEQUENCE event_id;
