@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli import output
+from outreach.cli.lanes import Accounts, Pools, Segments
 from outreach.cli.output import AsJson, Reason, note, say
 from outreach.cli.session import opened, operator
 from outreach.errors import InvalidDefinition
@@ -33,8 +34,20 @@ def _bytes_of(path: Path) -> bytes:
 
 
 @sequence.command()
-def check(files: Annotated[list[Path], typer.Argument(help="YAML files.")], as_json: AsJson = False) -> None:
-    """Say everything that is wrong with the files, by line. Needs no database."""
+def check(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="YAML files.")],
+    segments: Segments = None,
+    accounts: Accounts = None,
+    pools: Pools = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say everything that is wrong with the files, by line. Needs no database.
+
+    With --segment also: for its people, what would run by itself at each action, what you would do, what is blocked and why;
+    how many days the caps make of it, minutes and money.
+    """
+    from outreach.cli.lanes import forecasts, say_forecast
     from outreach.runtime.publish import check as checked
 
     found = {str(path): checked(_bytes_of(path), str(path)) for path in files}
@@ -42,11 +55,19 @@ def check(files: Annotated[list[Path], typer.Argument(help="YAML files.")], as_j
         name: answer if isinstance(answer, list) else list(answer.warnings) for name, answer in found.items()
     }
     failed = [name for name, answer in found.items() if isinstance(answer, list)]
+    sound = {name: answer.graph for name, answer in found.items() if not isinstance(answer, list)}
+    ahead = forecasts(ctx, sound, segments or (), accounts or (), pools or ())
     if as_json:
-        output.document([{"file": n, "ok": n not in failed, "problems": p} for n, p in problems.items()])
+        output.document(
+            [
+                {"file": n, "ok": n not in failed, "problems": p, **ahead.as_json(n)}
+                for n, p in problems.items()
+            ]
+        )
     else:
         for name, answer in found.items():
             _say_checked(name, answer, problems[name])
+            say_forecast(ahead.of(name))
     if failed:
         raise InvalidDefinition(f"{len(failed)} of {len(files)} file(s) cannot be published")
 

@@ -78,7 +78,7 @@ _NTH_NEWEST = """
       FROM unnest(%(owners)s::bigint[], %(scopes)s::text[], %(scope_ids)s::bigint[], %(sinces)s::timestamptz[], %(mosts)s::int[])
            WITH ORDINALITY AS q (owner, scope, scope_id, since, most, i) WHERE q.owner = e.id) x) AS nth_newest"""
 
-_FACTS = Hot(
+FACTS = Hot(
     """
 SELECT f.* FROM unnest(%(ids)s::bigint[], %(pace_sinces)s::timestamptz[]) asked (id, pace_since) CROSS JOIN LATERAL (
 SELECT e.id AS execution_id, e.state, e.cause, e.cause_deadline, e.first_due_at, e.late_at, l.cursor, e.kind, e.channel, e.account_id, e.identity_id, e.attempts, e.verdict,
@@ -173,7 +173,7 @@ def facts(tx: Tx, asked: Sequence[Asked], *, now: datetime, message_kinds: Seque
     """T1's facts in one statement, by execution. `nth_newest`: per window its limit-th newest effect, NULL while there is room."""
     counted = [(one.execution_id, window) for one in asked for window in one.windows]
     rows = tx.rows(
-        _FACTS,
+        FACTS,
         {
             "ids": [one.execution_id for one in asked],
             "pace_sinces": [one.pace_since for one in asked],

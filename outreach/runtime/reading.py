@@ -83,16 +83,17 @@ def read_all_facts(
     rows = claims.facts(tx, asked, now=now, message_kinds=[k.value for k in MESSAGE_KINDS])
     return {
         q.execution_id: (
-            _facts(ctx, rows[q.execution_id], q, windows[q.execution_id], now),
+            facts_of(ctx, rows[q.execution_id], q, windows[q.execution_id], now),
             rows[q.execution_id],
         )
         for q in questions
     }
 
 
-def _facts(
+def facts_of(
     ctx: Context, row: Row, question: Question, windows: Sequence[CountedWindow], now: datetime
 ) -> Facts:
+    """A row of the facts query as the gate's values."""
     last, pace, graph = row["last_started_at"], pace_of(question.scopes), question.graph
     return Facts(
         now=now,
@@ -198,7 +199,9 @@ def _hits(row: Row) -> tuple[SuppressionHit, ...]:
     )
 
 
-def _identity(row: Row) -> IdentityFacts:
+def _identity(row: Row) -> IdentityFacts | None:
+    if row["identity_id"] is None:
+        return None  # only where a step is supposed: what is planned is bound to a handle
     columns = zip(
         row["bases"] or (),
         row["obtained"] or (),
