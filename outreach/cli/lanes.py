@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli import output
-from outreach.cli.output import say
+from outreach.cli.output import note, say
 from outreach.cli.session import opened
+from outreach.errors import OutreachError
 
 if TYPE_CHECKING:
     from outreach.engine.graph import Graph
+    from outreach.runtime.context import Context
     from outreach.runtime.forecast import Forecast, NodeLanes
 
 Segments = Annotated[
@@ -21,6 +23,8 @@ Accounts = Annotated[list[str] | None, typer.Option("--account", help="CHANNEL=N
 Pools = Annotated[list[str] | None, typer.Option("--pool", help="A sender pool, as for enroll.")]
 #: Reasons that are said per action and lane; --json has them all.
 _SAID = 6
+#: So many people are judged at publishing without being asked for: a few seconds.
+_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,30 @@ def forecasts(
                 for name, graph in graphs.items()
             }
         )
+
+
+def of_published(
+    context: "Context", graph: "Graph", segments: Sequence[str], accounts: Sequence[str], pools: Sequence[str]
+) -> "Forecast | None":
+    """As for check. Where no segment was named: of all that there are, unless that would take long or nobody could speak."""
+    from outreach.models import reports
+    from outreach.runtime.forecast import forecast
+
+    known = {} if segments else {row["name"]: row["members"] for row in context.db.run(reports.segments)}
+    if not segments and not known:
+        return None
+    if sum(known.values()) > _AT_ONCE:
+        note(
+            "outreach sequence check FILE --segment NAME shows whom it may contact: there are too many people to ask unasked"
+        )
+        return None
+    try:
+        return forecast(context, graph, segments or sorted(known), account_names=accounts, pools=pools)
+    except OutreachError as error:
+        if segments:
+            raise
+        note(f"whom it may contact cannot be said yet: {error.message}")
+        return None
 
 
 def forecast_to_json(found: "Forecast") -> dict[str, Any]:

@@ -80,13 +80,30 @@ def _say_checked(name: str, answer: "Compiled | list[Problem]", problems: Sequen
 
 
 @sequence.command()
-def publish(ctx: typer.Context, file: _File, as_json: AsJson = False) -> None:
-    """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs."""
+def publish(
+    ctx: typer.Context,
+    file: _File,
+    segments: Segments = None,
+    accounts: Accounts = None,
+    pools: Pools = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs.
+
+    Then the lanes, as check --segment shows them: of the segments named, else of all.
+    """
+    from outreach.cli.lanes import forecast_to_json, of_published, say_forecast
+    from outreach.models import sequences
     from outreach.runtime.publish import publish as published
 
     data = _bytes_of(file)
     with opened(ctx) as app:
         answer = published(app.context, data, str(file), by=operator())
+        ahead = None
+        if not isinstance(answer, list):
+            version_id = answer.version_id
+            graph = app.context.db.run(lambda tx: sequences.graph_of(tx, version_id))
+            ahead = of_published(app.context, graph, segments or (), accounts or (), pools or ())
     if isinstance(answer, list):
         for problem in answer:
             note(problem.describe(str(file)))
@@ -96,9 +113,10 @@ def publish(ctx: typer.Context, file: _File, as_json: AsJson = False) -> None:
     sentence = f"{answer.sequence} version {answer.version}" + (
         "" if answer.new else " says the same already"
     )
-    output.done(
-        {"sequence": answer.sequence, "version": answer.version, "new": answer.new}, sentence, as_json
-    )
+    values = {"sequence": answer.sequence, "version": answer.version, "new": answer.new}
+    output.done(values | ({} if ahead is None else {"lanes": forecast_to_json(ahead)}), sentence, as_json)
+    if not as_json:
+        say_forecast(ahead)
 
 
 @sequence.command("list")

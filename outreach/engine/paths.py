@@ -1,9 +1,13 @@
 """PURE: how a lead may come to a node, as far as the graph alone can tell."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import TypeVar
 
 from outreach.engine.graph import Edge, Graph, Node
 from outreach.engine.kinds import MESSAGE_KINDS, Channel, TriggerKind
+
+Number = TypeVar("Number", int, Decimal)
 
 #: Edges that are taken because they wrote to us.
 _ANSWERS = frozenset(
@@ -41,6 +45,24 @@ def after_a_message(graph: Graph, channel: Channel) -> frozenset[str]:
         return not says or edge.kind is TriggerKind.FAILED
 
     return frozenset(graph.nodes) - reachable(graph, unsaid)
+
+
+def most_on_one_way(graph: Graph, open_nodes: Collection[str], weights: Mapping[str, Number]) -> Number:
+    """The heaviest sum that one lead can gather on its way through these nodes, each passed once."""
+    zero = next(iter(weights.values())) * 0
+    done: dict[str, Number] = {}
+    under_way: set[str] = set()
+
+    def best(key: str) -> Number:
+        if key in done:
+            return done[key]
+        under_way.add(key)
+        onward = {edge.to for edge in graph.node(key).edges if edge.to in open_nodes} - under_way
+        done[key] = weights.get(key, zero) + max((best(to) for to in onward if to is not None), default=zero)
+        under_way.discard(key)
+        return done[key]
+
+    return best(graph.start)
 
 
 def reached(graph: Graph, failing: Collection[str], waiting: Collection[str] = ()) -> frozenset[str]:

@@ -19,7 +19,7 @@ from outreach.compliance.verdicts import Lane
 from outreach.content.rendering import Missing, Rendered
 from outreach.engine.graph import Graph, Node
 from outreach.engine.kinds import ActionKind, Channel, TriggerKind
-from outreach.engine.paths import after_a_message, after_an_answer, reached
+from outreach.engine.paths import after_a_message, after_an_answer, most_on_one_way, reached
 from outreach.engine.variants import choose
 from outreach.models import enrolling, supposed
 from outreach.models.base import Row, Tx
@@ -131,6 +131,9 @@ class _Count:
         #: per (account, kind): how many calls and tasks
         self._demand: Counter[tuple[int, ActionKind]] = Counter()
         self._reached: dict[tuple[frozenset[str], frozenset[str]], frozenset[str]] = {}
+        self._known: dict[tuple[Facts, bool, bool], Standing] = {}
+        self._known_ways: dict[tuple[tuple[Lane, ...], frozenset[str]], _Way] = {}
+        self._ways: Counter[_Way] = Counter()
 
     # --- a page of people ------------------------------------------------------------------------------------
 
@@ -168,27 +171,30 @@ class _Count:
     def _count_lead(self, row: Row, facts: Mapping[tuple[int, ActionKind], Facts]) -> None:
         self._leads += 1
         person, data = row["person_id"], data_of(row["name"], row["attributes"] or {})
-        handles = [f.identity for (who, _), f in _of(facts, person, self._acting)]
+        handles = [facts[person, kind].identity for kind in {node.kind for node in self._acting}]
         self._lookups += len({h.id for h in handles if h is not None and not h.resolved})
-        known: dict[tuple[ActionKind, bool, bool], Standing] = {}
-        places = {n.key: self._place(n, row, data, facts[person, n.kind], known) for n in self._acting}
+        places = {n.key: self._place(n, row, data, facts[person, n.kind]) for n in self._acting}
         there = self._reach(places)
         for node in self._acting:
-            place = places[node.key] if node.key in there else _Place(Lane.BLOCKED, UNREACHED)
-            self._nodes[node.key].count(place)
-            if place.lane is not Lane.BLOCKED:
-                self._demand[self._house.account_of(node, person)["id"], node.kind] += 1
+            if node.key not in there:
+                places[node.key] = _Place(Lane.BLOCKED, UNREACHED)
+            self._nodes[node.key].count(places[node.key])
+        way = self._way(tuple(place.lane for place in places.values()), there)
+        self._ways[way] += 1
+        for kind, most in way.steps:
+            node = next(n for n in self._acting if n.kind is kind)
+            self._demand[self._house.account_of(node, person)["id"], kind] += most
 
-    def _place(
-        self, node: Node, row: Row, data: Mapping[str, Any], facts: Facts, known: dict[tuple[ActionKind, bool, bool], Standing]
-    ) -> _Place:  # fmt: skip
-        answered, said = node.key in self._answered, node.channel and node.key in self._said[node.channel]
-        key = (node.kind, answered, bool(said))
-        if key not in known:
-            if said:
-                facts = replace(facts, lead=replace(facts.lead, opens_contact=False))
-            known[key] = standing(as_if_answered(facts) if answered else facts)
-        found = known[key]
+    def _way(self, lanes: tuple[Lane, ...], there: frozenset[str]) -> "_Way":
+        """The same for all whose lanes are the same."""
+        if (lanes, there) not in self._known_ways:
+            self._known_ways[lanes, there] = _way(
+                self._house.graph, dict(zip(self._nodes, lanes, strict=True)), there
+            )
+        return self._known_ways[lanes, there]
+
+    def _place(self, node: Node, row: Row, data: Mapping[str, Any], facts: Facts) -> _Place:
+        found = self._standing(node, facts)
         if found.lane is Lane.BLOCKED:
             return _Place(found.lane, found.rule, final=True)
         missing = self._missing(node, row["person_id"], data)
@@ -196,6 +202,17 @@ class _Count:
             return _Place(Lane.BLOCKED, f"{MISSING}: {missing}", waits=True)
         waits = found.waits
         return _Place(found.lane, found.rule if found.because else waits.rule if waits else None)
+
+    def _standing(self, node: Node, facts: Facts) -> Standing:
+        """The gate's word. People about whom the same is on record are judged once: no verdict goes by who they are."""
+        handle = facts.identity and replace(facts.identity, id=0)
+        nobody = replace(facts, person=replace(facts.person, id=0), identity=handle)
+        answered = node.key in self._answered
+        said = node.channel is not None and node.key in self._said[node.channel]
+        if (nobody, answered, said) not in self._known:
+            asked = replace(nobody, lead=replace(nobody.lead, opens_contact=not said))
+            self._known[nobody, answered, said] = standing(as_if_answered(asked) if answered else asked)
+        return self._known[nobody, answered, said]
 
     def _missing(self, node: Node, person_id: int, data: Mapping[str, Any]) -> str | None:
         """What the text would wait for."""
@@ -218,11 +235,12 @@ class _Count:
     def total(self, tx: Tx, segments: Sequence[str], members: int) -> Forecast:
         """What it takes."""
         supposed.read_only(tx)
+        graph = self._house.graph
         for lanes in self._nodes.values():
-            lanes.minutes = lanes.lanes[Lane.YOURS] * MINUTES[lanes.kind].minutes
-            lanes.dollars = _dollars(lanes, self._house.graph.node(lanes.node))
-        review = min(self._house.graph.review_first, self._first_messages()) * REVIEW.minutes
-        priced = [n.dollars for n in self._nodes.values() if n.dollars is not None]
+            costs = {lane: _costs(graph.node(lanes.node), lane) for lane in Lane}
+            lanes.minutes = sum((n * costs[lane].minutes for lane, n in lanes.lanes.items()), Decimal(0))
+            lanes.dollars = _sum(costs[lane].times(n) for lane, n in lanes.lanes.items() if n)
+        review = min(graph.review_first, self._first_messages()) * REVIEW.minutes
         return Forecast(
             sequence=self._house.graph.sequence,
             segments=segments,
@@ -232,9 +250,11 @@ class _Count:
             left_out=self._left_out,
             nodes=list(self._nodes.values()),
             days=days_at_caps(tx, self._house, self._demand, self._now),
-            minutes=sum((n.minutes for n in self._nodes.values()), review),
+            minutes=sum((n * way.minutes for way, n in self._ways.items()), review),
             review_minutes=review,
-            dollars=sum(priced, self._lookups * USER_READ.dollars),
+            dollars=sum(
+                (n * way.dollars for way, n in self._ways.items()), self._lookups * USER_READ.dollars
+            ),
             lookups=self._lookups,
             unpriced=sorted({n.kind.value for n in self._nodes.values() if n.dollars is None}),
             now=self._now,
@@ -266,18 +286,61 @@ def _handle(handles: Mapping[str, Mapping[int, int]], node: Node, person_id: int
     return handles[node.channel.value].get(person_id)
 
 
-def _of(
-    facts: Mapping[tuple[int, ActionKind], Facts], person: int, nodes: Iterable[Node]
-) -> list[tuple[tuple[int, ActionKind], Facts]]:
-    return [((person, kind), facts[person, kind]) for kind in {node.kind for node in nodes}]
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Of one step in its lane. Dollars None: nobody has written the price down."""
+
+    minutes: Decimal
+    dollars: Decimal | None
+
+    def times(self, n: int) -> Decimal | None:
+        """Dollars of so many."""
+        return None if self.dollars is None else n * self.dollars
 
 
-def _dollars(lanes: NodeLanes, node: Node) -> Decimal | None:
+def _costs(node: Node, lane: Lane) -> _Costs:
     """Calls by the engine, and the look-ups that the node's edges need. What a human does costs nothing at the provider."""
-    auto = lanes.lanes[Lane.AUTO]
-    price = PRICES.get(lanes.kind)
-    if price is None:
-        return None if auto else Decimal(0)
+    if lane is Lane.BLOCKED:
+        return _Costs(Decimal(0), Decimal(0))
     looks = any(edge.kind is TriggerKind.NOT_FOLLOWED_BACK for edge in node.edges)
-    acted = auto + lanes.lanes[Lane.YOURS]
-    return auto * price.dollars + (acted * USER_READ.dollars if looks else 0)
+    look = USER_READ.dollars if looks else Decimal(0)
+    if lane is Lane.YOURS:
+        return _Costs(MINUTES[node.kind].minutes, look)
+    price = PRICES.get(node.kind)
+    return _Costs(Decimal(0), None if price is None else price.dollars + look)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The most that one lead can come to, on whichever way through the graph: steps by kind, minutes, dollars that are known."""
+
+    steps: tuple[tuple[ActionKind, int], ...]
+    minutes: Decimal
+    dollars: Decimal
+
+
+def _way(graph: Graph, lanes: Mapping[str, Lane], there: frozenset[str]) -> _Way:
+    costs = {key: _costs(graph.node(key), lane) for key, lane in lanes.items()}
+    done = {key: lane is not Lane.BLOCKED for key, lane in lanes.items()}
+    kinds = sorted({graph.node(key).kind for key, it_is in done.items() if it_is})
+    steps = {
+        kind: most_on_one_way(graph, there, {k: int(done[k] and graph.node(k).kind is kind) for k in lanes})
+        for kind in kinds
+    }
+    return _Way(
+        steps=tuple(steps.items()),
+        minutes=most_on_one_way(graph, there, {k: c.minutes for k, c in costs.items()} or _NOTHING),
+        dollars=most_on_one_way(
+            graph, there, {k: c.dollars or Decimal(0) for k, c in costs.items()} or _NOTHING
+        ),
+    )
+
+
+_NOTHING = {"": Decimal(0)}
+
+
+def _sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """None where one of them is not known."""
+    found = list(amounts)
+    known = [a for a in found if a is not None]
+    return sum(known, Decimal(0)) if len(known) == len(found) else None
