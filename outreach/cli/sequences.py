@@ -90,20 +90,22 @@ def publish(
 ) -> None:
     """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs.
 
-    Then the lanes, as check --segment shows them: of the segments named, else of all.
+    And the lanes, as check --segment shows them: of the segments named, else of all.
     """
     from outreach.cli.lanes import forecast_to_json, of_published, say_forecast
-    from outreach.models import sequences
+    from outreach.runtime.publish import check as checked
     from outreach.runtime.publish import publish as published
 
     data = _bytes_of(file)
     with opened(ctx) as app:
+        # Before anything is written: a segment or an account that is not there publishes nothing.
+        sound = checked(data, str(file))
+        ahead = (
+            None
+            if isinstance(sound, list)
+            else of_published(app.context, sound.graph, segments or (), accounts or (), pools or ())
+        )
         answer = published(app.context, data, str(file), by=operator())
-        ahead = None
-        if not isinstance(answer, list):
-            version_id = answer.version_id
-            graph = app.context.db.run(lambda tx: sequences.graph_of(tx, version_id))
-            ahead = of_published(app.context, graph, segments or (), accounts or (), pools or ())
     if isinstance(answer, list):
         for problem in answer:
             note(problem.describe(str(file)))

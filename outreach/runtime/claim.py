@@ -25,12 +25,15 @@ from outreach.runtime.moving import TASK_LOOK, before_late, go_on, want_again
 from outreach.runtime.places import Placed, apart
 from outreach.runtime.prepare import Prepared
 from outreach.runtime.reading import read_all_facts
+from outreach.runtime.reviewing import REVIEW_LOOK, has_room
 from outreach.runtime.scopes import to_lock
 
 #: Causes that mean: a person said something, and this is what we say or do about it.
 _ANSWERS = {"REPLIED", "POSITIVE_REPLY", "NEGATIVE_REPLY", "REPLIED_TO_NOTE"}
 
 
+#: What a human is asked; else they are to act.
+_TASKS = {"late.ask": "decide", "review.first": "review"}
 #: How soon (real seconds) to look again at what two clocks see differently.
 _SOON_SECONDS = 0.5
 
@@ -244,8 +247,11 @@ def _hand_over(tx: Tx, lead: Lead, locked: LockedSend, verdict: Verdict, now: da
     """A human must act, or say whether to: the execution stays planned and the lead waits on the task."""
     stored = gate.verdict_to_json(verdict)
     executions.note_verdict(tx, locked.execution.id, stored)
+    if verdict.rule == "review.first" and not has_room(tx, lead):
+        lead.wait(before_late(now + REVIEW_LOOK, locked.execution.late_at, now), WaitingOn.TASK, verdict.rule)
+        return []
     task_id = tasks.open_one(
-        tx, kind="decide" if verdict.rule == "late.ask" else "act", lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
+        tx, kind=_TASKS.get(verdict.rule, "act"), lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
         detail=dict(stored),
     )  # fmt: skip
     lead.wait(before_late(now + TASK_LOOK, locked.execution.late_at, now), WaitingOn.TASK, verdict.rule)

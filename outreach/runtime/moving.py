@@ -283,7 +283,7 @@ def _settled_wait(tx: Tx, lead: Lead, execution_id: int, now: datetime) -> bool:
     """Does the planned action wait for something already: a human, or an instant that has not come?"""
     task = tasks.of_execution(tx, execution_id)
     if task is not None:
-        begun = task["state"] != "open" or task["kind"] != "act"
+        begun = task["state"] != "open" or task["kind"] not in ("act", "review")
         if task["late_at"] is not None and task["late_at"] <= now and not begun:
             return False
         lead.wait(before_late(now + TASK_LOOK, task["late_at"], now), WaitingOn.TASK, task["reason"])

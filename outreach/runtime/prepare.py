@@ -148,6 +148,12 @@ def render_for(row: Row, graph: Graph) -> Rendered | Missing | TooLong | None:
     )
 
 
+def body_hash_of(row: Row, graph: Graph) -> str | None:
+    """Of the text that would be sent; None: there is none, or it cannot be rendered."""
+    text = render_for(row, graph)
+    return fingerprint(text.text) if isinstance(text, Rendered) else None
+
+
 def values_of(row: Row, graph: Graph) -> dict[str, str]:
     """What templates may use: the lead's frozen attributes and the engine's own words."""
     data = {str(k): str(v) for k, v in row["data"].items() if v is not None}

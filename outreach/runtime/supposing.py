@@ -103,7 +103,9 @@ def read_supposed(
         )
     rows = supposed.facts(tx, asked, now=now, message_kinds=[k.value for k in MESSAGE_KINDS])
     questions = [
-        Question(execution_id=one.asked.execution_id, graph=house.graph, scopes=scopes[i], epoch=0)
+        Question(
+            execution_id=one.asked.execution_id, graph=house.graph, version_id=None, scopes=scopes[i], epoch=0
+        )
         for i, one in enumerate(asked)
     ]
-    return [facts_of(ctx, rows[q.execution_id], q, windows[i], now) for i, q in enumerate(questions)]
+    return [facts_of(ctx, rows[q.execution_id], q, windows[i], now, None) for i, q in enumerate(questions)]
