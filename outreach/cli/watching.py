@@ -95,6 +95,9 @@ def replies(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> N
 def stats(
     ctx: typer.Context,
     sequence: Annotated[str, typer.Argument(help="The sequence's name.")],
+    tests: Annotated[
+        bool, typer.Option("--tests", help="Of the test persons, who else are left out.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The funnel per node and variant: what was planned, sent, answered. Reads where the channel tells."""
@@ -104,7 +107,9 @@ def stats(
 
         def work(tx: Any) -> tuple[list["Row"], list["Row"]]:
             found = sequences.find(tx, sequence)
-            return reports.funnel(tx, found["id"]), reports.lead_states(tx, found["id"])
+            return reports.funnel(tx, found["id"], tests=tests), reports.lead_states(
+                tx, found["id"], tests=tests
+            )
 
         funnel, states = app.context.db.run(work)
     rows = [{**row, "reads": _reads(row)} for row in funnel]

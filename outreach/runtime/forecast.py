@@ -20,14 +20,12 @@ from outreach.content.rendering import Missing, Rendered
 from outreach.engine.graph import Graph, Node
 from outreach.engine.kinds import ActionKind, Channel, TriggerKind
 from outreach.engine.paths import after_a_message, after_an_answer, most_on_one_way, reached
-from outreach.engine.variants import choose
 from outreach.models import enrolling, supposed
 from outreach.models.base import Row, Tx
 from outreach.runtime.capacity import Days, days_at_caps
 from outreach.runtime.context import Context
 from outreach.runtime.enroll import data_of, require_segments, stands_against
-from outreach.runtime.prepare import render_for
-from outreach.runtime.supposing import House, Step, read_house, read_supposed
+from outreach.runtime.supposing import House, Step, read_house, read_supposed, text_for
 
 #: People whose facts are read in one transaction.
 _PAGE = 500
@@ -266,19 +264,6 @@ class _Count:
             for lanes in self._nodes.values()
             if self._house.graph.node(lanes.node).message
         )
-
-
-def text_for(
-    house: House, node: Node, person_id: int, data: Mapping[str, Any], variant: str | None = None
-) -> Any:
-    """The node's text for this person in the variant they would get, or in the one named: as models of `prepare` render it."""
-    assert node.message is not None
-    account = house.account_of(node, person_id)
-    row = {
-        "cursor": node.key, "variant": variant or choose(node.message, person_id=person_id, node_key=node.key).key, "data": data,
-        "handle": account["handle"], "account_name": account["name"], "sequence_name": house.graph.sequence,
-    }  # fmt: skip
-    return render_for(row, house.graph)
 
 
 def _handle(handles: Mapping[str, Mapping[int, int]], node: Node, person_id: int) -> int | None:

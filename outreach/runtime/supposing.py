@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from outreach.compliance.facts import Facts
+from outreach.content.rendering import Missing, Rendered, TooLong
 from outreach.engine.graph import Graph, Node
 from outreach.engine.kinds import MESSAGE_KINDS
+from outreach.engine.variants import choose
 from outreach.errors import NotFound
 from outreach.limits.scope import Scope
 from outreach.models import accounts, instance, sequences, supposed
@@ -15,6 +17,7 @@ from outreach.models.base import Row, Tx
 from outreach.models.claims import Asked
 from outreach.runtime.context import Context
 from outreach.runtime.enroll import Senders, channels_of, find_senders
+from outreach.runtime.prepare import render_for
 from outreach.runtime.reading import Question, facts_of
 from outreach.runtime.scopes import pace_of, scopes_of, windows_of
 
@@ -109,3 +112,16 @@ def read_supposed(
         for i, one in enumerate(asked)
     ]
     return [facts_of(ctx, rows[q.execution_id], q, windows[i], now, None) for i, q in enumerate(questions)]
+
+
+def text_for(
+    house: House, node: Node, person_id: int, data: Mapping[str, Any], variant: str | None = None
+) -> Rendered | Missing | TooLong | None:
+    """The node's text for this person in the variant they would get, or in the one named."""
+    assert node.message is not None
+    account = house.account_of(node, person_id)
+    row = {
+        "cursor": node.key, "variant": variant or choose(node.message, person_id=person_id, node_key=node.key).key, "data": data,
+        "handle": account["handle"], "account_name": account["name"], "sequence_name": house.graph.sequence,
+    }  # fmt: skip
+    return render_for(row, house.graph)
