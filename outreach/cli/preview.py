@@ -114,7 +114,11 @@ def _when(node: "NodePreview") -> str:
 
 
 def _until(line: "Verdict") -> str:
-    return f" Until {output.shown(line.until)}." if line.until else ""
+    return (
+        f" Until {output.shown(line.until)}."
+        if line.until and line.waiting_on in ("window", "capacity")
+        else ""
+    )
 
 
 def _say_text(text: "Text", graph: "Graph", *, several: bool) -> None:

@@ -26,9 +26,8 @@ class Standing:
 
     @property
     def waits(self) -> Verdict | None:
-        """Of a step that may be done at all: what it would wait for if it were due now, the longest first."""
-        deferrals = [(v.until, v) for v in self.against if v.until is not None]
-        return max(deferrals, key=lambda pair: pair[0])[1] if deferrals else None
+        """What it would wait for if it were due now: the first in the gate's order."""
+        return next((v for v in self.against if v.until is not None), None)
 
 
 def standing(facts: Facts) -> Standing:
