@@ -31,9 +31,9 @@ class Standing:
 
 
 def standing(facts: Facts) -> Standing:
-    """Read past deferrals: what passes by itself keeps a step in its lane.
+    """Read past deferrals: what passes by itself keeps a step in its lane. A block binds the human, too.
 
-    What the engine may not do is judged once more for the human who would: a block that meets them is a block.
+    What is handed over waits only for what the human who would do it must wait for.
     """
     against = [line for line in explain(facts) if not line.allowed]
     final = next((v for v in against if v.decision in _FINAL), None)
@@ -43,9 +43,7 @@ def standing(facts: Facts) -> Standing:
     if handed is None:
         return Standing(lane=Lane.AUTO, because=None, against=against)
     by_hand = [v for v in explain(replace(facts, performer=Performer.HUMAN)) if not v.allowed]
-    final = next((v for v in by_hand if v.decision in _FINAL), None)
-    lane = Lane.YOURS if final is None else Lane.BLOCKED
-    return Standing(lane=lane, because=final or handed, against=[handed, *by_hand])
+    return Standing(lane=Lane.YOURS, because=handed, against=[handed, *by_hand])
 
 
 def as_if_answered(facts: Facts) -> Facts:
