@@ -98,7 +98,9 @@ def meaning(rule: str) -> str:
     if rule.startswith(MISSING):
         return "The lead lacks what the text needs; it waits until somebody fills it in."
     if rule == UNREACHED:
-        return "An earlier action of theirs is blocked, and no FAILED edge leads on."
+        return (
+            "An earlier action keeps them: it is blocked and no FAILED edge leads on, or it lacks a variable."
+        )
     return RULES[rule].meaning
 
 

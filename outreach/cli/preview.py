@@ -92,7 +92,7 @@ def _say_node(node: "NodePreview", graph: "Graph") -> None:
         say("  judged as if they had just answered: only an answer leads here")
     for line in node.against:
         say(f"  {line.rule}: {meaning(line.rule)}{_until(line)}")
-    if graph.review_first and node.texts:
+    if graph.review_first and node.texts and node.lane is not None and node.lane.value == "auto":
         say(
             f"  review.first: waits for your OK as long as fewer than {graph.review_first} of the version have one"
         )
@@ -102,10 +102,12 @@ def _say_node(node: "NodePreview", graph: "Graph") -> None:
 
 def _when(node: "NodePreview") -> str:
     if not node.by:
-        return "they never come here: an earlier action is blocked, and no FAILED edge leads on"
+        return "they never come here: an earlier action is blocked and no FAILED edge leads on, or it lacks a variable"
     came = "" if node.by == "start" else f" (by {node.by})"
     if node.lane is None:
         return f"reached {output.shown(node.earliest)} at the earliest{came}"
+    if node.waits_for:
+        return f"{node.lane.value}, once {', '.join(node.waits_for)} {'is' if len(node.waits_for) == 1 else 'are'} filled in{came}"
     if node.lane.value == "blocked":
         return f"blocked{came}"
     if node.earliest is None:

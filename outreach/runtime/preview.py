@@ -62,6 +62,8 @@ class NodePreview:
     by: str
     #: judged as if they had just answered: no other way leads here
     answered: bool
+    #: what the lead would lack for its text: it waits here until somebody fills it in
+    waits_for: Sequence[str]
     texts: Sequence[Text]
 
 
@@ -105,13 +107,14 @@ def _person(
         if n.channel is not None
     ]
     facts = read_supposed(ctx, tx, house, steps, now, caps=True) if steps else []
-    way = _Way(house, {step.node.key: found for step, found in zip(steps, facts, strict=True)})
-    way.walk(now)
     data = data_of(row["name"], row["attributes"] or {})
+    texts = {node.key: _texts(house, node, person, data) for node in house.graph.nodes.values()}
+    way = _Way(house, {step.node.key: found for step, found in zip(steps, facts, strict=True)}, texts)
+    way.walk(now)
     return PersonPreview(
         person_id=person,
         left_out=stands_against(row, handles, house.graph, again=False),
-        nodes=[_node(house, node, person, data, way) for node in house.graph.nodes.values()],
+        nodes=[_node(house, node, person, texts[node.key], way) for node in house.graph.nodes.values()],
     )
 
 
@@ -127,9 +130,12 @@ class _Arrival:
 class _Way:
     """The quickest way through the graph, were everything to happen at once that others must do."""
 
-    def __init__(self, house: House, facts: Mapping[str, Facts]) -> None:
+    def __init__(self, house: House, facts: Mapping[str, Facts], texts: Mapping[str, Sequence[Text]]) -> None:
         graph = house.graph
         self._graph, self._facts = graph, facts
+        self.waits_for = {
+            key: [n for t in found if t.theirs for n in t.missing] for key, found in texts.items()
+        }
         self.answered = after_an_answer(graph) if len(house.senders.by_channel) == 1 else frozenset()
         self._said = {channel: after_a_message(graph, channel) for channel in Channel}
         self.arrivals: dict[str, _Arrival] = {}
@@ -151,6 +157,9 @@ class _Way:
 
     def _onward(self, node: Node, arrival: _Arrival) -> list[tuple[str, _Arrival]]:
         done, failed, touches = self._carry_out(node, arrival)
+        if self.waits_for[node.key] and not failed:
+            self.done_at[node.key] = None
+            return []
         return [
             (edge.to, _Arrival(done + edge.after, edge.kind.value, touches))
             for edge in node.edges
@@ -194,7 +203,7 @@ class _Way:
         return as_if_answered(then) if node.key in self.answered else then
 
 
-def _node(house: House, node: Node, person: int, data: Mapping[str, Any], way: _Way) -> NodePreview:
+def _node(house: House, node: Node, person: int, texts: Sequence[Text], way: _Way) -> NodePreview:
     found, arrival = way.standings.get(node.key), way.arrivals.get(node.key)
     return NodePreview(
         node=node.key,
@@ -205,7 +214,8 @@ def _node(house: House, node: Node, person: int, data: Mapping[str, Any], way: _
         earliest=way.done_at.get(node.key, arrival.at if arrival and node.channel is None else None),
         by=arrival.by if arrival else "",
         answered=node.key in way.answered,
-        texts=_texts(house, node, person, data),
+        waits_for=way.waits_for[node.key],
+        texts=texts,
     )
 
 

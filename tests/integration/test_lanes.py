@@ -138,7 +138,7 @@ def test_every_lead_of_every_node_has_a_lane_with_its_reason(house: House) -> No
     assert thanks.answered and thanks.lanes[Lane.AUTO] == 4, "an answer is a permission to answer"
     assert thanks.reasons[Lane.BLOCKED] == {"unreached": 8}, "who is blocked before never comes here"
     assert unfollow.lanes[Lane.AUTO] == 4
-    assert (hello.minutes, hello.dollars) == (1, Decimal("0.045"))
+    assert (hello.minutes, hello.dollars) == (Decimal(1), Decimal("0.045"))
     # One way: hello and thanks, or hello and unfollow. Three write by themselves at first, one is written to by hand.
     assert found.dollars == 3 * Decimal("0.030") + Decimal("0.015") and found.minutes == 1
     assert found.left_out["on the do-not-contact list"] == 1
@@ -184,8 +184,13 @@ def test_nothing_is_written_and_nothing_could_be(house: House) -> None:
     before = house.db.run(counts)
     forecast(house.ctx, graph_of(BRANCHED), ["all"])
     assert house.db.run(counts) == before and before["person"] == 2
+
+    def writes(tx: Tx) -> None:
+        supposed.read_only(tx)
+        tx.execute("UPDATE person SET name = 'x'")
+
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
-        house.db.run(lambda tx: (supposed.read_only(tx), tx.execute("UPDATE person SET name = 'x'")))
+        house.db.run(writes)
 
 
 def test_what_is_missing_is_named(house: House) -> None:

@@ -1,6 +1,7 @@
 """See first: texts, lane and hour of every action for one person; and a sequence on oneself."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,9 @@ def test_what_the_preview_says_is_what_happens(house: House) -> None:
 def test_what_is_missing_yours_or_blocked_is_said(house: House) -> None:
     nameless = of(house, friends(house, "ann")[0])
     assert nameless["again"].texts[0].missing == ("company",) and nameless["again"].texts[0].text is None
+    hello = nameless["hello"]
+    theirs = next(t for t in hello.texts if t.theirs)
+    assert (hello.earliest is None) == bool(theirs.missing) == (nameless["again"].by == "")
     bob = of(house, house.person("bob", basis="legitimate_interest", company="Acme"))
     assert (bob["hello"].lane, bob["hello"].against[0].rule) == (Lane.YOURS, "x.dm.inbound_first")
     cid = of(house, house.person("cid", basis=None, company="Acme"))
@@ -187,8 +191,8 @@ def test_test_persons_are_out_of_the_statistics_and_touch_nobody(house: House) -
     assert len(acts(house)) == 2
     sequence = house.db.read("SELECT id FROM sequence WHERE name = 'letters'")[0]["id"]
     for tests in (False, True):
-        funnel = house.db.run(lambda tx, tests=tests: reports.funnel(tx, sequence, tests=tests))
-        states_ = house.db.run(lambda tx, tests=tests: reports.lead_states(tx, sequence, tests=tests))
+        funnel = house.db.run(partial(reports.funnel, sequence_id=sequence, tests=tests))
+        states_ = house.db.run(partial(reports.lead_states, sequence_id=sequence, tests=tests))
         assert sum(row["sent"] for row in funnel) == 1 and sum(row["leads"] for row in states_) == 1
     touches = {row["identity_id"]: row["touch"] for row in house.executions()}
     assert sorted(touches.values()) == [False, True]

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from outreach.errors import ConflictError, UsageError
-from outreach.models import tasks
+from outreach.models import reviews, tasks
 from outreach.models.base import Database, Row
-from outreach.runtime import reading, reviewing
 from outreach.runtime.context import Shared
 from outreach.runtime.human import done, skip
 from outreach.runtime.perform import perform
@@ -134,7 +133,7 @@ def test_racing_workers_send_nothing_that_was_not_approved(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By accounts of an app without a cap: others go one after the other anyhow."""
-    linger(monkeypatch, reviewing.reviews, "in_hand")
+    linger(monkeypatch, reviews, "in_hand")
     others = [roomy_account(house, name) for name in ("us", "they")]
     sql(house, """UPDATE app SET caps = '{"SEND_TWITTER_DM": "none"}'""")
     planned = plan(house, "read-first", friends(house, *NAMES), account_names=["we"])
@@ -179,6 +178,6 @@ def test_a_new_version_is_read_anew_and_another_sequence_is_not_read_at_all(
         raise AssertionError("a version that asks for no OK was read for one")
 
     house.publish(REVIEWED.replace("read-first", "plain").replace("review_first: 2\n", ""))
-    monkeypatch.setattr(reading.reviews, "is_over", nobody_reads)
+    monkeypatch.setattr(reviews, "is_over", nobody_reads)
     house.enroll("plain", people[:1])
     assert told(house) == ["ann", "bob", "ann"]
