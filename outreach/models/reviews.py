@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from outreach.models.base import Row, Tx, to_json
+from outreach.models.leads import Lead
 
 #: The advisory lock under which a version's review tasks are counted and opened.
 _REVIEW_LOCK = 1010
@@ -19,28 +20,29 @@ class Approvals:
     body_hash: str | None
 
 
-def is_over(tx: Tx, version_id: int) -> bool:
-    """Does this process know already that the version runs by itself? What has been approved stays approved."""
-    return (_OVER, version_id) in tx.kept
+def pending(tx: Tx, asked: Mapping[int, tuple[int, int]]) -> dict[int, Approvals]:
+    """By execution, of those whose version has not all the OKs it wants. `asked`: version, and how many it wants.
 
-
-def note_over(tx: Tx, version_id: int) -> None:
-    """The version has all it asked for: nothing need be read any more. Only of what was committed before."""
-    tx.kept[_OVER, version_id] = True
-
-
-def read(tx: Tx, versions: Mapping[int, int]) -> dict[int, Approvals]:
-    """By execution; `versions`: the version of each."""
-    if not versions:
+    What has been approved stays approved: of a version that has them all, this process need not read again.
+    """
+    unsure = {id_: version for id_, (version, _) in asked.items() if (_OVER, version) not in tx.kept}
+    if not unsure:
         return {}
     rows = tx.rows(
         """
         SELECT q.execution, (SELECT count(*) FROM approval a WHERE a.version_id = q.version) AS approved,
                (SELECT a.body_hash FROM approval a WHERE a.version_id = q.version AND a.execution_id = q.execution) AS body_hash
           FROM unnest(%s::bigint[], %s::bigint[]) q (execution, version)""",
-        (list(versions), list(versions.values())),
+        (list(unsure), list(unsure.values())),
     )
-    return {row["execution"]: Approvals(approved=row["approved"], body_hash=row["body_hash"]) for row in rows}
+    found = {}
+    for row in rows:
+        version, wanted = asked[row["execution"]]
+        if row["approved"] >= wanted:
+            tx.kept[_OVER, version] = True
+        else:
+            found[row["execution"]] = Approvals(approved=row["approved"], body_hash=row["body_hash"])
+    return found
 
 
 def approved(tx: Tx, version_id: int) -> int:
@@ -78,15 +80,21 @@ def note_shown(tx: Tx, task_id: int, detail: Row) -> None:
     tx.execute("UPDATE task SET detail = detail || %s WHERE id = %s", (to_json(detail), task_id))
 
 
-def wake(tx: Tx, sequence_id: int, version_id: int, *, most: int | None, now: datetime) -> int:
-    """Leads that wait for their turn to be read are due now; `most` of them, the oldest first (None: all)."""
-    return tx.execute(
+def wake(tx: Tx, besides: Lead, *, most: int | None, now: datetime) -> None:
+    """Other leads of this one's version that wait for their turn to be read are due now; `most`, the oldest first (None: all)."""
+    tx.write(
         """
         UPDATE lead SET due_at = %(now)s, waiting_on = 'time', waiting_detail = NULL
          WHERE id IN (SELECT l.id FROM lead l
                        WHERE l.sequence_id = %(sequence)s AND l.state = 'active' AND l.version_id = %(version)s
-                         AND l.waiting_on = 'task' AND l.waiting_detail = 'review.first' AND l.paused_at IS NULL
+                         AND l.id <> %(besides)s AND l.waiting_on = 'task' AND l.waiting_detail = 'review.first' AND l.paused_at IS NULL
                          AND NOT EXISTS (SELECT 1 FROM task t WHERE t.lead_id = l.id AND t.kind = 'review' AND t.state = 'open')
                        ORDER BY l.id LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED)""",
-        {"now": now, "sequence": sequence_id, "version": version_id, "most": most},
+        {
+            "now": now,
+            "sequence": besides.sequence_id,
+            "version": besides.version_id,
+            "most": most,
+            "besides": besides.id,
+        },
     )

@@ -12,7 +12,7 @@ from outreach.engine.graph import Graph
 from outreach.engine.kinds import ActionKind, Channel, TriggerKind, WaitingOn
 from outreach.engine.variants import choose
 from outreach.errors import NeedsNewerWorker
-from outreach.models import executions, leads, sequences, tasks, watermarks
+from outreach.models import executions, leads, reviews, sequences, tasks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution
 from outreach.models.leads import RESOLVE, WANTS, Binding, Lead, Seen
@@ -145,6 +145,8 @@ def leave(tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engin
 
 def _cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
     for task in tasks.void_of_lead(tx, lead.id, reason, now):
+        if task["kind"] == "review":
+            reviews.wake(tx, lead, most=1, now=now)
         lead.log(EventKind.TASK_CLOSED, now, actor=actor, execution_id=task["execution_id"], task_id=task["id"], state="void",
                  held_by=task["holder"])  # fmt: skip
     for execution_id in executions.cancel_planned(tx, lead.id, reason, now):

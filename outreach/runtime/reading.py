@@ -100,25 +100,22 @@ def read_all_facts(
 
 def _reviews(tx: Tx, questions: Sequence[Question], rows: Mapping[int, Row]) -> dict[int, ReviewFacts]:
     """Of messages of versions that ask for an OK, and have not got all they want: nobody else reads anything."""
-    asking = [
-        q
+    asking = {
+        q.execution_id: q
         for q in questions
-        if q.graph.review_first
-        and q.version_id is not None
-        and rows[q.execution_id]["kind"] in MESSAGE_KINDS
-        and not reviews.is_over(tx, q.version_id)
-    ]
-    found = reviews.read(tx, {q.execution_id: q.version_id for q in asking if q.version_id is not None})
-    for q in asking:
-        if q.version_id is not None and found[q.execution_id].approved >= q.graph.review_first:
-            reviews.note_over(tx, q.version_id)
+        if q.graph.review_first and q.graph.node(rows[q.execution_id]["cursor"]).message is not None
+    }
+    asked = {
+        id_: (q.version_id, q.graph.review_first) for id_, q in asking.items() if q.version_id is not None
+    }
+    found = reviews.pending(tx, asked) if asked else {}
     return {
-        q.execution_id: ReviewFacts(
-            wanted=q.graph.review_first,
-            approved=found[q.execution_id].approved,
-            this_one=q.body_hash is not None and found[q.execution_id].body_hash == q.body_hash,
+        id_: ReviewFacts(
+            wanted=asking[id_].graph.review_first,
+            approved=one.approved,
+            this_one=one.body_hash is not None and one.body_hash == asking[id_].body_hash,
         )
-        for q in asking
+        for id_, one in found.items()
     }
 
 

@@ -18,8 +18,10 @@ from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.prepare import render_for
 
-#: A message that waits for its turn to be read looks again this often; an answer wakes it sooner.
-REVIEW_LOOK = timedelta(minutes=15)
+#: A message that waits for its turn to be read looks again this often; whoever makes room wakes it at once.
+REVIEW_LOOK = timedelta(hours=1)
+#: How soon (real seconds) to look again where another worker counts the version's messages at this moment.
+_BUSY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +41,13 @@ class Shown:
     wanted: int
 
 
-def has_room(tx: Tx, lead: Lead) -> bool:
-    """May one more message of this version be put before a reader? As many are shown as OKs are missing."""
+def turn_of(ctx: Context, tx: Tx, lead: Lead, now: datetime) -> datetime | None:
+    """None: its message may be put before a reader now; else when to look again. As many are shown as OKs are missing."""
     in_hand = reviews.in_hand(tx, lead.version_id)
-    return in_hand is not None and in_hand < sequences.graph_of(tx, lead.version_id).review_first
+    if in_hand is None:
+        return now + ctx.machine(_BUSY_SECONDS)
+    room = in_hand < sequences.graph_of(tx, lead.version_id).review_first
+    return None if room else now + REVIEW_LOOK
 
 
 def show(ctx: Context, task_id: int, by: str) -> Shown | None:
@@ -136,4 +141,4 @@ def _leave_out(ctx: Context, tx: Tx, lead: Lead, locked: LockedSend, by: str, no
 def _wake(tx: Tx, lead: Lead, now: datetime) -> None:
     """All that wait, once the version runs by itself; else one, to be read next."""
     over = reviews.approved(tx, lead.version_id) >= sequences.graph_of(tx, lead.version_id).review_first
-    reviews.wake(tx, lead.sequence_id, lead.version_id, most=None if over else 1, now=now)
+    reviews.wake(tx, lead, most=None if over else 1, now=now)

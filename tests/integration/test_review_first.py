@@ -144,7 +144,7 @@ def test_racing_workers_send_nothing_that_was_not_approved(
     race(*at_once)
     assert told(house) == []
     assert 1 <= len(open_reviews(house)) <= 2, "no more than OKs are missing"
-    house.pass_time(20 * MINUTE, step=5 * MINUTE)
+    house.pass_time(2 * MINUTE)
     first, second = open_reviews(house)
     approve(house, first["id"])
     sql(house, "UPDATE lead SET due_at = %s, waiting_on = 'time'", house.clock.now())
@@ -152,8 +152,24 @@ def test_racing_workers_send_nothing_that_was_not_approved(
     assert told(house) == [_who(house, first)]
     show(house.ctx, second["id"], "reader")
     race(lambda: done(house.ctx, second["id"], "reader"), *at_once)
-    house.pass_time(20 * MINUTE, step=5 * MINUTE)
+    house.pass_time(2 * MINUTE)
     assert sorted(told(house)) == sorted(NAMES)
+
+
+def test_what_is_over_makes_room_and_what_waits_to_be_read_costs_none(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_pays(*_: Any) -> Any:
+        raise AssertionError("room was taken for what nobody has read")
+
+    monkeypatch.setattr(GrantsEverything, "acquire_all", nobody_pays)
+    house.enroll("read-first", friends(house, *NAMES))
+    before = open_reviews(house)
+    house.says("ann", "STOP", kind="unsubscribe")
+    house.run()
+    house.tick()
+    after = open_reviews(house)
+    assert len(before) == len(after) == 2 and before[0]["id"] not in [row["id"] for row in after]
 
 
 def _who(house: House, task: Row) -> str:
@@ -178,6 +194,6 @@ def test_a_new_version_is_read_anew_and_another_sequence_is_not_read_at_all(
         raise AssertionError("a version that asks for no OK was read for one")
 
     house.publish(REVIEWED.replace("read-first", "plain").replace("review_first: 2\n", ""))
-    monkeypatch.setattr(reviews, "is_over", nobody_reads)
+    monkeypatch.setattr(reviews, "pending", nobody_reads)
     house.enroll("plain", people[:1])
     assert told(house) == ["ann", "bob", "ann"]
