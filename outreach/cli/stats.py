@@ -31,6 +31,9 @@ def stats(
         bool, typer.Option("--health", help="Lateness, providers' answers, stuck leads, times to reply.")
     ] = False,
     days: Annotated[int, typer.Option(help="How far --health looks back.", min=1, max=366)] = 7,
+    tests: Annotated[
+        bool, typer.Option("--tests", help="Of the test persons, who else are left out.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """The funnel per node and variant: what was planned, sent, answered. Reads where the channel tells."""
@@ -42,15 +45,18 @@ def stats(
         if health:
             _show_health(app, sequence, days, as_json)
         else:
-            _show_funnel(app, sequence, as_json)
+            _show_funnel(app, sequence, tests, as_json)
 
 
-def _show_funnel(app: "App", sequence: str, as_json: bool) -> None:
+def _show_funnel(app: "App", sequence: str, tests: bool, as_json: bool) -> None:
     from outreach.models import reports, sequences
 
     def work(tx: Any) -> tuple[list["Row"], list["Row"]]:
         found = sequences.find(tx, sequence)
-        return reports.funnel(tx, found["id"]), reports.lead_states(tx, found["id"])
+        return (
+            reports.funnel(tx, found["id"], tests=tests),
+            reports.lead_states(tx, found["id"], tests=tests),
+        )
 
     funnel, states = app.context.db.run(work)
     rows = [{**row, "reads": reads(row)} for row in funnel]

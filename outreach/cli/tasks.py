@@ -13,6 +13,7 @@ from outreach.cli.session import opened, operator
 if TYPE_CHECKING:
     from outreach.runtime.context import Context
     from outreach.runtime.hints import Hints
+    from outreach.runtime.reviewing import Shown
 
 task = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Tasks: what a human must do or decide.")
 
@@ -40,11 +41,16 @@ def list_all(
 
 @task.command()
 def start(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False) -> None:
-    """Claim it: the gate judges first, then you see whom, by which account, and the text to paste."""
+    """Claim it: the gate judges first, then you see whom, by which account, and the text to paste. Of a review: read it."""
     from outreach.models import reports
     from outreach.runtime.human import start as started
+    from outreach.runtime.reviewing import show
 
     with opened(ctx) as app:
+        shown = show(app.context, task_id, by or operator())
+        if shown is not None:
+            _say_review(shown, as_json)
+            return
         found = started(app.context, task_id, by or operator())
         spelt = app.context.db.run(lambda tx: reports.handles_of(tx, found.person_id, found.recipient_kind))
     if as_json:
@@ -57,6 +63,22 @@ def start(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = Fals
     if found.text is not None:
         say(f"\n{found.text}\n")
     say(f"then: outreach task done {task_id} (or skip {task_id})")
+
+
+def _say_review(shown: "Shown", as_json: bool) -> None:
+    from outreach.audience.aliases import alias
+
+    if as_json:
+        output.document(shown)
+        return
+    output.facts({
+        "task": shown.task_id, "would do": shown.action, "as": shown.account, "to": alias(shown.person_id),
+        "OKs so far": f"{shown.approved} of {shown.wanted}", "subject": shown.subject,
+    })  # fmt: skip
+    say(f"\n{shown.text}\n")
+    say(
+        f"send it: outreach task done {shown.task_id}; do not send this one: outreach task skip {shown.task_id}"
+    )
 
 
 def _close(
@@ -73,7 +95,7 @@ def _close(
 
 @task.command()
 def done(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False) -> None:
-    """You did it (of a held one: it is there; of an unclear reply: it is no opt-out, go on; of a late step: send it)."""
+    """You did it (of a held one: it is there; of an unclear reply: it is no opt-out, go on; of a late step, and of a review: send it)."""
     from outreach.runtime.human import done as happened
 
     _close(ctx, task_id, by, as_json, happened)
@@ -81,7 +103,7 @@ def done(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False
 
 @task.command()
 def skip(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False) -> None:
-    """You did not and will not (of a held one: it is not there; of an unclear reply: they stay paused; of a late step: pass it over)."""
+    """You did not and will not (of a held one: it is not there; of an unclear reply: they stay paused; of a late step: pass it over; of a review: do not send it)."""
     from outreach.runtime.human import skip as skipped
 
     _close(ctx, task_id, by, as_json, skipped)

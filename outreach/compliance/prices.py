@@ -36,6 +36,8 @@ ACTIONS: Mapping[ActionKind, Price] = MappingProxyType(
         ActionKind.UNFOLLOW_ON_TWITTER: _x("0.010", "interaction: delete"),
     }
 )
+#: A look at one person: whose id a handle is, or whether they follow us.
+USER_READ = _x("0.010", "user: read")
 #: Per thing that came in, by channel, kind and way. X bills no `dm.sent` and no `dm.read`; repeated reads of a UTC day are billed once.
 ARRIVALS: Mapping[tuple[str, str, str], Price] = MappingProxyType(
     {

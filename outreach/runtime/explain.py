@@ -11,6 +11,7 @@ from outreach.errors import NeedsNewerWorker
 from outreach.models import claims, events, identities, reports, sequences, tasks
 from outreach.models.base import Row, Tx
 from outreach.runtime.context import Context
+from outreach.runtime.prepare import body_hash_of
 from outreach.runtime.reading import Question, read_facts
 from outreach.runtime.scopes import scopes_of
 
@@ -117,8 +118,9 @@ def _judge(ctx: Context, tx: Tx, execution_id: int, now: datetime) -> Sequence[V
     try:
         graph = sequences.graph_of(tx, row["version_id"])
         question = Question(
-            execution_id=execution_id, graph=graph, scopes=scopes_of(row, graph), epoch=row["epoch"]
-        )
+            execution_id=execution_id, graph=graph, version_id=row["version_id"], scopes=scopes_of(row, graph), epoch=row["epoch"],
+            body_hash=body_hash_of(row, graph),
+        )  # fmt: skip
         facts, _ = read_facts(ctx, tx, question, now)
     except NeedsNewerWorker:
         return ()

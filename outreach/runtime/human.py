@@ -22,6 +22,7 @@ from outreach.runtime.late import pass_over
 from outreach.runtime.moving import go_on
 from outreach.runtime.prepare import render_for
 from outreach.runtime.reading import Question, read_facts
+from outreach.runtime.reviewing import answer as answer_review
 from outreach.runtime.scopes import scopes_of, to_lock
 from outreach.runtime.settle import absent, refuse, sent
 
@@ -64,7 +65,7 @@ def start(ctx: Context, task_id: int, holder: str) -> Started:
                 hint="outreach why shows what the lead lacks",
             )
         question = Question(
-            execution_id=task["execution_id"], graph=graph, scopes=scopes, epoch=lead.epoch, performer=Performer.HUMAN
+            execution_id=task["execution_id"], graph=graph, version_id=lead.version_id, scopes=scopes, epoch=lead.epoch, performer=Performer.HUMAN
         )  # fmt: skip
         facts, _ = read_facts(ctx, tx, question, now)
         verdict = gate.decide(facts)
@@ -199,6 +200,8 @@ def _close(ctx: Context, task_id: int, by: str, *, happened: bool, at: datetime 
         task = tasks.read(tx, task_id)
         if task["state"] not in ("open", "claimed", "asked"):
             raise ConflictError(f"task {task_id} is {task['state']} already ({task['outcome']})")
+        if task["kind"] == "review":
+            return answer_review(ctx, tx, task, by, send=happened)
         if task["kind"] == "decide" and task["execution_id"] is not None:
             return _decided_late(ctx, tx, task, by, send=happened)
         if task["kind"] == "decide":

@@ -12,7 +12,7 @@ from outreach.engine.graph import Graph
 from outreach.engine.kinds import ActionKind, Channel, TriggerKind, WaitingOn
 from outreach.engine.variants import choose
 from outreach.errors import NeedsNewerWorker
-from outreach.models import executions, leads, sequences, tasks, watermarks
+from outreach.models import executions, leads, reviews, sequences, tasks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution
 from outreach.models.leads import RESOLVE, WANTS, Binding, Lead, Seen
@@ -145,6 +145,8 @@ def leave(tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engin
 
 def _cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
     for task in tasks.void_of_lead(tx, lead.id, reason, now):
+        if task["kind"] == "review":
+            reviews.wake(tx, lead, most=1, now=now)
         lead.log(EventKind.TASK_CLOSED, now, actor=actor, execution_id=task["execution_id"], task_id=task["id"], state="void",
                  held_by=task["holder"])  # fmt: skip
     for execution_id in executions.cancel_planned(tx, lead.id, reason, now):
@@ -283,7 +285,7 @@ def _settled_wait(tx: Tx, lead: Lead, execution_id: int, now: datetime) -> bool:
     """Does the planned action wait for something already: a human, or an instant that has not come?"""
     task = tasks.of_execution(tx, execution_id)
     if task is not None:
-        begun = task["state"] != "open" or task["kind"] != "act"
+        begun = task["state"] != "open" or task["kind"] not in ("act", "review")
         if task["late_at"] is not None and task["late_at"] <= now and not begun:
             return False
         lead.wait(before_late(now + TASK_LOOK, task["late_at"], now), WaitingOn.TASK, task["reason"])

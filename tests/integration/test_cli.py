@@ -183,7 +183,13 @@ def test_a_sequence_is_checked_published_shown_and_drawn(house: Terminal, tmp_pa
     path = tmp_path / "hello.yaml"
     path.write_text(SEQUENCE)
     assert house.json("sequence", "check", str(path))[0]["ok"] is True
-    assert house.json("sequence", "publish", str(path)) == {"sequence": "hello", "version": 1, "new": True}
+    published = house.json("sequence", "publish", str(path))
+    assert {k: published[k] for k in ("sequence", "version", "new")} == {
+        "sequence": "hello",
+        "version": 1,
+        "new": True,
+    }
+    assert published["lanes"]["segments"], "whom it may contact stands beside it"
     assert house.json("sequence", "publish", str(path))["new"] is False
     assert house.json("sequence", "list")[0]["name"] == "hello"
     assert house.json("sequence", "show", "hello")["source"] == SEQUENCE

@@ -105,6 +105,7 @@ CREATE TABLE person (
     zone                     text,                   -- IANA; NULL: unknown
     country                  text,                   -- ISO 3166 alpha-2; NULL: unknown
     invented                 boolean NOT NULL DEFAULT false,  -- sample data, nobody's contact
+    is_test                  boolean NOT NULL DEFAULT false,  -- one of us: out of statistics and touch budgets, under every other rule
     suppressed_at            timestamptz,            -- binding for every new send from its commit on
     suppression_reason       text,
     suppression_effective_at timestamptz,            -- nothing can surface at a provider after this
@@ -414,8 +415,8 @@ CREATE TABLE message_body (
 
 CREATE TABLE task (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- act: do what the engine may not; decide: a reply needs a human; held: did it happen?
-    kind         text NOT NULL CHECK (kind IN ('act', 'decide', 'held')),
+    -- act: do what the engine may not; decide: a reply needs a human; held: did it happen? review: may it be sent?
+    kind         text NOT NULL CHECK (kind IN ('act', 'decide', 'held', 'review')),
     lead_id      bigint REFERENCES lead,
     execution_id bigint REFERENCES execution,
     person_id    bigint NOT NULL REFERENCES person,
@@ -430,13 +431,23 @@ CREATE TABLE task (
     closed_at    timestamptz,
     closed_by    text,
     created_at   timestamptz NOT NULL,
-    CHECK (kind <> 'act' OR execution_id IS NOT NULL),
+    CHECK (kind NOT IN ('act', 'review') OR execution_id IS NOT NULL),
     CHECK (state NOT IN ('claimed', 'asked') OR (holder IS NOT NULL AND deadline IS NOT NULL)),
     CHECK ((state IN ('done', 'skipped', 'void')) = (closed_at IS NOT NULL))
 );
 CREATE UNIQUE INDEX task_one_open ON task (execution_id) WHERE state IN ('open', 'claimed', 'asked');
 CREATE INDEX task_open ON task (state, id) WHERE state IN ('open', 'claimed', 'asked');
 CREATE INDEX task_person ON task (person_id) WHERE state IN ('open', 'claimed', 'asked');
+CREATE INDEX task_review ON task (lead_id) WHERE kind = 'review' AND state = 'open';
+-- `review_first`: what somebody has read and let go. Once a version has as many as it asks for, it runs by itself.
+CREATE TABLE approval (
+    version_id   bigint NOT NULL REFERENCES sequence_version,
+    execution_id bigint NOT NULL REFERENCES execution,
+    body_hash    text NOT NULL,                      -- of that very text, and of no other
+    approved_by  text NOT NULL,
+    approved_at  timestamptz NOT NULL,
+    PRIMARY KEY (version_id, execution_id)
+);
 
 -- --- what came in ------------------------------------------------------------------------------------------
 CREATE TABLE inbound (
