@@ -12,6 +12,7 @@ from outreach.cli import (
     audit,
     chaos,
     doctor,
+    init,
     leads,
     ledger,
     running,
@@ -36,6 +37,7 @@ cli = typer.Typer(
     "--traceback, anywhere, shows where an unexpected error arose.",
 )
 for room in (
+    init,
     running,
     switches,
     sequences,
