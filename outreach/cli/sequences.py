@@ -1,6 +1,5 @@
 """Sequences as files: checked, published, listed, shown, drawn, paused."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,24 +19,27 @@ sequence = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Sequences: files, versions, states."
 )
 
-_File = Annotated[Path, typer.Argument(help="A YAML file; - reads stdin.")]
+_File = Annotated[str, typer.Argument(help="A YAML file, - for stdin, or an https URL.")]
 _Name = Annotated[str, typer.Argument(help="The sequence's name.")]
 _Version = Annotated[int, typer.Option("--version", help="Which version; 0: the newest.")]
 
 
-def _bytes_of(path: Path) -> bytes:
-    from outreach.cli.files import bytes_of
+def _bytes_of(name: str) -> bytes:
+    from outreach.cli.files import read_all
     from outreach.engine.source import MAX_BYTES
 
-    return sys.stdin.buffer.read(MAX_BYTES + 1) if str(path) == "-" else bytes_of(path, MAX_BYTES)
+    return read_all(name, MAX_BYTES)
 
 
 @sequence.command()
-def check(files: Annotated[list[Path], typer.Argument(help="YAML files.")], as_json: AsJson = False) -> None:
+def check(
+    files: Annotated[list[str], typer.Argument(help="YAML files, - for stdin, or https URLs.")],
+    as_json: AsJson = False,
+) -> None:
     """Say everything that is wrong with the files, by line. Needs no database."""
     from outreach.runtime.publish import check as checked
 
-    found = {str(path): checked(_bytes_of(path), str(path)) for path in files}
+    found = {name: checked(_bytes_of(name), name) for name in files}
     problems = {
         name: answer if isinstance(answer, list) else list(answer.warnings) for name, answer in found.items()
     }
@@ -65,13 +67,13 @@ def publish(ctx: typer.Context, file: _File, as_json: AsJson = False) -> None:
 
     data = _bytes_of(file)
     with opened(ctx) as app:
-        answer = published(app.context, data, str(file), by=operator())
+        answer = published(app.context, data, file, by=operator())
     if isinstance(answer, list):
         for problem in answer:
-            note(problem.describe(str(file)))
+            note(problem.describe(file))
         raise InvalidDefinition(f"{file} cannot be published")
     for warning in answer.warnings:
-        note(warning.describe(str(file)))
+        note(warning.describe(file))
     sentence = f"{answer.sequence} version {answer.version}" + (
         "" if answer.new else " says the same already"
     )
@@ -128,7 +130,7 @@ def graph(
     from outreach.engine.mermaid import graph_to_mermaid
 
     compiled, counts = (
-        (_graph_of_file(Path(name)), None) if _is_path(name) else _graph_of_name(ctx, name, version or None)
+        (_graph_of_file(name), None) if _is_path(name) else _graph_of_name(ctx, name, version or None)
     )
     text = graph_to_mermaid(compiled, counts)
     if as_json:
@@ -142,14 +144,14 @@ def _is_path(name: str) -> bool:
     return Path(name).is_file() or "." in name or "/" in name
 
 
-def _graph_of_file(path: Path) -> Any:
+def _graph_of_file(name: str) -> Any:
     from outreach.runtime.publish import check as checked
 
-    answer = checked(_bytes_of(path), str(path))
+    answer = checked(_bytes_of(name), name)
     if isinstance(answer, list):
         for problem in answer:
-            note(problem.describe(str(path)))
-        raise InvalidDefinition(f"{path} has no graph to draw")
+            note(problem.describe(name))
+        raise InvalidDefinition(f"{name} has no graph to draw")
     return answer.graph
 
 
