@@ -205,6 +205,8 @@ def connected(target: Target, ends: float, door: Door = PUBLIC) -> Iterator[http
         stack.callback(cut.cancel)
         secure.do_handshake()
         connection.sock = secure
+        # Closes the answer too, which otherwise holds the socket open until somebody collects it.
+        stack.callback(connection.close)
         yield connection
 
 
