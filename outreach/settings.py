@@ -15,6 +15,7 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 #: Of one worker; each holds a database connection.
 MOST_THREADS = 256
+CHANNELS = ("twitter", "linkedin", "xmtp", "email")
 LOG_LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 _EXAMPLE_URLS = {
     "DATABASE_URL": "postgres://USER:PASSWORD@HOST:5432/NAME",
@@ -63,7 +64,9 @@ class Settings:
     #: how long a human may hold a claimed task
     task_claim_seconds: float = 900.0
     worker_threads: int = 6
-    pool_size: int = 8
+    #: channels whose hints have a queue of their own, because worker processes of their own take them
+    channel_workers: tuple[str, ...] = ()
+    pool_size: int = 4
     log_level: str = "INFO"
     #: for tests: the named point at which a worker dies as by kill -9 (failpoints.py); None: nowhere
     failpoint: str | None = None
@@ -107,6 +110,7 @@ class Settings:
             worker_threads=read.whole(
                 "OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1, most=MOST_THREADS
             ),
+            channel_workers=read.words("OUTREACH_CHANNEL_WORKERS", CHANNELS),
             pool_size=read.whole("OUTREACH_POOL_SIZE", defaults.pool_size, least=1, most=MOST_THREADS),
             log_level=read.word("OUTREACH_LOG_LEVEL", defaults.log_level, LOG_LEVELS),
             failpoint=env.get("OUTREACH_FAILPOINT") or None,
@@ -153,6 +157,15 @@ class _Reader:
         if raw.upper() not in known:
             raise ConfigurationError(f"{name}={raw!r} is unknown", hint=f"one of {', '.join(known)}")
         return raw.upper()
+
+    def words(self, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        wanted = [word.strip().lower() for word in self.env.get(name, "").split(",") if word.strip()]
+        for word in wanted:
+            if word not in known:
+                raise ConfigurationError(
+                    f"{name} names {word!r}, which is unknown", hint=f"of {', '.join(known)}"
+                )
+        return tuple(dict.fromkeys(wanted))
 
     def flag(self, name: str, default: bool) -> bool:
         raw = self.env.get(name)

@@ -26,7 +26,6 @@ from outreach.settings import Settings, inherited_environment
 
 #: One real second is an hour: three days pass in a minute.
 FACTOR = 3600.0
-_QUEUES = "engine,inbound,twitter,soon"
 Say = Callable[[str], None]
 
 
@@ -127,7 +126,7 @@ def open_stage(
 
 def worker(stage: Stage, name: str, *, restart: bool = True, **environ: str) -> Command:
     """One worker process of this stage, ready to be started. `environ`: what it is told besides."""
-    words = [*stage.worker_module, "worker", "--queues", _QUEUES]
+    words = [*stage.worker_module, "worker"]
     return _child(stage, name, *words, restart=restart, **stage.for_workers, **environ)
 
 
