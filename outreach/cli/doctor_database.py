@@ -56,6 +56,12 @@ def _schema(db: "Database") -> Check:
             state.note,
             "finish the deployment, or leave it so after a roll-back",
         )
+    elif state.online:
+        health, detail, mend = (
+            Health.WARN,
+            f"works, but lacks the indexes of {', '.join(state.online)}",
+            "outreach migrate --online",
+        )
     else:
         health, detail, mend = Health.OK, f"up to date ({state.release})", ""
     return Check(id="O003", title="schema", health=health, detail=detail, mend=mend or None)

@@ -81,20 +81,30 @@ def child_environment(settings: Settings) -> Mapping[str, str]:
     }
 
 
-def migrate(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Bring the schema up to date, and make the instance if there is none. Safe to run again."""
+def migrate(
+    ctx: typer.Context,
+    online: Annotated[
+        bool, typer.Option("--online", help="Build big indexes too, beside the work; it may take hours.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the schema up to date, and make the instance if there is none. Safe to run again, and to break off."""
     from outreach.embedded.servers import start_servers
 
     settings = read_settings(ctx)
     if settings.database_url is None:
         with start_servers(settings) as servers:
-            found = prepare(_with_urls(settings, servers.database_url, servers.redis_url))
+            found = prepare(
+                _with_urls(settings, servers.database_url, servers.redis_url), note if online else None
+            )
     else:
-        found = prepare(settings)
+        found = prepare(settings, note if online else None)
     sentence = f"applied {', '.join(found.applied)}" if found.applied else "the schema is up to date"
     if found.note:
         sentence = f"nothing to do: {found.note}"
-    done({"applied": found.applied, "note": found.note}, sentence, as_json)
+    done({"applied": found.applied, "note": found.note, "online": found.online}, sentence, as_json)
+    if found.online:
+        note(f"left for outreach migrate --online, beside the work: {', '.join(found.online)}")
 
 
 def _with_urls(settings: Settings, database_url: str, redis_url: str) -> Settings:

@@ -57,6 +57,8 @@ _IDLE = 30.0
 #: Advisory lock keys. `sends` is held shared by every T1, and exclusively, for an instant, to drain them.
 SENDS_LOCK = 1000
 MIGRATE_LOCK = 1001
+#: Held by the session that builds indexes online.
+ONLINE_LOCK = 1002
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> Json:
