@@ -31,11 +31,12 @@ INSTANCE = "simulated"
 _LOOK = 1.0
 #: Business time that passed unwatched; more than this is worth a word.
 _LONG_AWAY = timedelta(days=30)
+_LOG_LEVEL = "OUTREACH_LOG_LEVEL"
 #: What has to happen often, when a day is a minute. Machine durations stay real seconds.
 _FAST = {
     "OUTREACH_TICK_SECONDS": "1", "OUTREACH_CALL_DEADLINE_SECONDS": "3", "OUTREACH_GUARD_SECONDS": "1", "OUTREACH_SETTLE_SECONDS": "3",
     "OUTREACH_HINT_LEASE_SECONDS": "3", "OUTREACH_EVIDENCE_SECONDS": "6", "OUTREACH_POLL_SECONDS": "3",
-    "OUTREACH_INBOX_LAG_SECONDS": "0", "OUTREACH_LOG_LEVEL": "WARNING", "OUTREACH_INSTANCE": INSTANCE,
+    "OUTREACH_INBOX_LAG_SECONDS": "0", "OUTREACH_INSTANCE": INSTANCE,
 }  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def _run(settings: Settings, db: "Database", supervisor: Supervisor, port: int, 
     world = World(settings=settings, db=db, url=account["base_url"], secret=account["consumer_secret"])
     world.begin(supervisor)
     for command in process_commands(settings, port, workers):
-        supervisor.start(replace(command, environ={**command.environ, **_FAST}))
+        supervisor.start(replace(command, environ={_LOG_LEVEL: "WARNING", **command.environ, **_FAST}))
     world.listen(f"http://127.0.0.1:{port}")
     _say_how(settings)
     while supervisor.wait(_LOOK) is None:
