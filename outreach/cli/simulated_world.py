@@ -26,6 +26,8 @@ ACCOUNT = "simulated"
 TOKEN = "simulated-token"  # noqa: S105  the simulator's
 REFRESH_TOKEN = "simulated-refresh-token"  # noqa: S105  the simulator's
 _PAGE = 1000
+#: Real seconds for a Postgres that restarts.
+_PATIENCE = 30.0
 _MOST_SHOWN = 100
 _MIXTURE = {
     "follow_back": 0.5, "protected": 0.0, "dm_closed": 0.0, "follow_after": [1800, 12 * 3600], "reply_after": [900, 20 * 3600],
@@ -109,7 +111,9 @@ class World:
         from outreach.models import demo
 
         new: list[dict[str, Any]] = []
-        while rows := self.db.run(lambda tx: demo.handles_after(tx, self._last_identity, _PAGE)):
+        while rows := self.db.run_when_back(
+            lambda tx: demo.handles_after(tx, self._last_identity, _PAGE), _PATIENCE
+        ):
             for row in rows:
                 person = {"handle": row["handle"], "id": row["external_id"] or id_of_handle(row["handle"])}
                 if person["id"] not in self.person_of:
