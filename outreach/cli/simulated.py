@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from outreach.rehearsal.world import external_id
 from outreach.cli.output import note, say
 from outreach.cli.running import process_commands
 from outreach.cli.session import on_its_clock
@@ -21,6 +20,7 @@ from outreach.embedded.servers import start_servers
 from outreach.embedded.supervisor import Supervisor, interrupted_by_signals
 from outreach.errors import ConfigurationError, NotFound, OutreachError
 from outreach.ids import new_token
+from outreach.rehearsal.world import external_id
 from outreach.settings import Settings
 
 if TYPE_CHECKING:

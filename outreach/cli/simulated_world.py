@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from outreach.rehearsal.world import external_id, subscribe
 from outreach.cli.output import note, say
 from outreach.embedded.spawning import Command
 from outreach.embedded.supervisor import Supervisor
 from outreach.embedded.waiting import wait_until
 from outreach.errors import OutreachError
+from outreach.rehearsal.world import external_id, subscribe
 from outreach.settings import Settings, inherited_environment
 from outreach.simulator.witness import Acceptance, Deed, read_witness
 from outreach.simulator.world import id_of_handle

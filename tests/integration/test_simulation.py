@@ -11,11 +11,11 @@ import pytest
 
 from outreach.audience.aliases import alias
 from outreach.cli import run, simulated
-from outreach.cli.demo_world import external_id
 from outreach.cli.simulated_world import ACCOUNT, TOKEN, World, witness_of
 from outreach.errors import ConfigurationError
 from outreach.models import instance
 from outreach.models.base import Database
+from outreach.rehearsal.world import external_id
 from outreach.settings import Settings
 from outreach.simulator.clock import ScaledClock
 from outreach.simulator.posting import HttpPost
