@@ -28,7 +28,7 @@ from outreach.together import Together
 
 log = logging.getLogger("outreach")
 
-#: Where an actor's hints go; an action's actor has its channel's queue, everything else belongs to the engine.
+#: Where an actor's hints go; an action's actor has its channel's queue (where that is in use), everything else belongs to the engine.
 _QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(
     (
         "digest_inbound", "check_for_reply", "look_up_relationships", "resolve_handles", "watch_alerts", "deliver_notices",
@@ -57,9 +57,7 @@ class App:
 
     def hint(self, hints: Iterable[Hint]) -> None:
         """Enqueue; a Redis that is down costs latency, never a lead: the sweep hints again."""
-        messages = [
-            message(_QUEUE_OF.get(h.actor, ENGINE), h.actor, h.id, h.after) for h in dict.fromkeys(hints)
-        ]
+        messages = [message(self._queue_of(h.actor), h.actor, h.id, h.after) for h in dict.fromkeys(hints)]
         if not messages:
             return
         failpoint("hints.before")
@@ -71,6 +69,11 @@ class App:
                 extra={"action": "hints_lost", "count": len(messages), "error": str(error)},
             )
         failpoint("hints.after")
+
+    def _queue_of(self, actor: str) -> str:
+        """A channel without workers of its own has its hints go where answers go: nothing that is merely due stands before them."""
+        queue = _QUEUE_OF.get(actor, ENGINE)
+        return INBOUND if queue in CHANNEL_QUEUES and queue not in self.settings.channel_workers else queue
 
     def _enqueue(self, many: Sequence[list[Message[Any]]]) -> list[None]:
         enqueue_many(self.broker, [message for messages in many for message in messages])

@@ -24,6 +24,10 @@ from outreach.limits.limiter import accept_self_signed
 ENGINE, INBOUND, SOON = "engine", "inbound", "soon"
 CHANNEL_QUEUES = ("twitter", "linkedin", "xmtp", "email")
 QUEUES = (ENGINE, INBOUND, *CHANNEL_QUEUES, SOON)
+#: Connections that one process opens to Redis for the broker, at most: a consumer's question takes a millisecond, and for that long
+#: it borrows one. What is more waits its turn.
+CONNECTIONS = 4
+_TURN_SECONDS = 10.0
 
 log = logging.getLogger("outreach")
 
@@ -145,9 +149,9 @@ class Heartbeat(Middleware):
 
 
 def make_broker(url: str, namespace: str) -> SafeBroker:
-    """The broker of one instance. `url=` only: given a host, redis-py would send a hint up to eleven times."""
+    """The broker of one instance."""
     broker = SafeBroker(
-        url=_with_timeout(accept_self_signed(url)),
+        client=redis.Redis(connection_pool=_bounded_pool(url)),
         namespace=f"outreach:{namespace}:dramatiq",
         middleware=[
             TimeLimit(time_limit=_TIME_LIMIT),
@@ -184,6 +188,18 @@ def require_redis(url: str | None) -> None:
         ) from error
     finally:
         client.close()
+
+
+def _bounded_pool(url: str) -> redis.BlockingConnectionPool:
+    """From a URL only: given a host, redis-py would send a hint up to eleven times."""
+    return redis.BlockingConnectionPool.from_url(
+        _with_timeout(accept_self_signed(url)), max_connections=CONNECTIONS, timeout=_TURN_SECONDS
+    )
+
+
+def queues_in_use(channel_workers: Sequence[str]) -> tuple[str, ...]:
+    """The queues by which hints go: three, and one for each channel that has workers of its own."""
+    return (ENGINE, INBOUND, SOON, *(channel for channel in CHANNEL_QUEUES if channel in channel_workers))
 
 
 def _with_timeout(url: str) -> str:

@@ -1,4 +1,4 @@
-"""The door to addresses that an operator names: alerts, notices, heartbeats, files by https. Never a way into our own network.
+"""The door to addresses that an operator names: alerts, notices, heartbeats. Never a way into our own network.
 
 A URL is allowed when its scheme is https, or http to this very machine while the instance is simulated. Its host is resolved once, and
 exactly the address that was judged is connected to (a name cannot answer differently the second time). Private, link-local, loopback
@@ -16,10 +16,9 @@ from typing import Any
 import httpcore
 import httpx
 
+from outreach.addresses import is_public, unwrapped
 from outreach.errors import ConfigurationError
 from outreach.providers.http import MAX_BODY, Answer, Http
-
-_NAT64 = bytes.fromhex("0064ff9b0000000000000000")
 
 Resolver = Callable[[str, int], list[str]]
 
@@ -105,12 +104,12 @@ class Outbound:
         return addresses[0]
 
     def _require_address(self, host: str, address: IPv4Address | IPv6Address) -> None:
-        inner = _unwrapped(address)
+        inner = unwrapped(address)
         if _is_this_machine(host) and inner.is_loopback and self._simulated():
             return
         if host.lower() in self._inside and not inner.is_link_local and not inner.is_multicast:
             return
-        if not inner.is_global or inner.is_multicast or inner.is_reserved:
+        if not is_public(address):
             raise ConfigurationError(
                 f"{host} is at {address}, which is no public address",
                 hint="a host of your own network is permitted by name: OUTREACH_OUTBOUND_HOSTS",
@@ -137,12 +136,3 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
         return ip_address(host)
     except ValueError:
         return None
-
-
-def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that hides in an IPv6 one: mapped, 6to4, NAT64."""
-    if isinstance(address, IPv6Address):
-        if address.packed.startswith(_NAT64):
-            return IPv4Address(address.packed[-4:])
-        return address.ipv4_mapped or address.sixtofour or address
-    return address

@@ -15,6 +15,7 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 #: Of one worker; each holds a database connection.
 MOST_THREADS = 256
+CHANNELS = ("twitter", "linkedin", "xmtp", "email")
 LOG_LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 _EXAMPLE_URLS = {
     "DATABASE_URL": "postgres://USER:PASSWORD@HOST:5432/NAME",
@@ -67,7 +68,9 @@ class Settings:
     #: how long a human may hold a claimed task
     task_claim_seconds: float = 900.0
     worker_threads: int = 6
-    pool_size: int = 8
+    #: channels whose hints have a queue of their own, because worker processes of their own take them
+    channel_workers: tuple[str, ...] = ()
+    pool_size: int = 4
     log_level: str = "INFO"
     #: told of every reply, in Slack's shape; None: nobody
     notify_url: str | None = None
@@ -121,6 +124,7 @@ class Settings:
             worker_threads=read.whole(
                 "OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1, most=MOST_THREADS
             ),
+            channel_workers=read.words("OUTREACH_CHANNEL_WORKERS", CHANNELS),
             pool_size=read.whole("OUTREACH_POOL_SIZE", defaults.pool_size, least=1, most=MOST_THREADS),
             log_level=read.word("OUTREACH_LOG_LEVEL", defaults.log_level, LOG_LEVELS),
             notify_url=read.url("NOTIFY_URL", _WEB),
@@ -173,8 +177,14 @@ class _Reader:
             raise ConfigurationError(f"{name}={raw!r} is unknown", hint=f"one of {', '.join(known)}")
         return raw.upper()
 
-    def words(self, name: str) -> tuple[str, ...]:
-        return tuple(word.strip().lower() for word in self.env.get(name, "").split(",") if word.strip())
+    def words(self, name: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:
+        wanted = [word.strip().lower() for word in self.env.get(name, "").split(",") if word.strip()]
+        for word in wanted:
+            if known and word not in known:
+                raise ConfigurationError(
+                    f"{name} names {word!r}, which is unknown", hint=f"of {', '.join(known)}"
+                )
+        return tuple(dict.fromkeys(wanted))
 
     def flag(self, name: str, default: bool) -> bool:
         raw = self.env.get(name)

@@ -27,6 +27,8 @@ from outreach.ids import digest
 #: Columns that say something of the person; every other column becomes an attribute under its own name.
 PERSON_FIELDS = ("name", "zone", "country", "entity_type", "invented")
 FIELDS = (*READERS, *PERSON_FIELDS, "key", "ignore")
+#: A column that is kept under another name, which a template can speak: `--map Firma=attribute.company`.
+_ATTRIBUTE = re.compile(r"attribute\.([a-z_][a-z0-9_]{0,62})")
 #: Other usual names of the same columns, in lower case with `_` for blanks and hyphens.
 ALIASES = {
     "x": "twitter",
@@ -118,10 +120,10 @@ def parse_columns(mappings: Sequence[str]) -> Columns:
     overrides = {}
     for mapping in mappings:
         column, equals, field = mapping.rpartition("=")
-        if not equals or field not in FIELDS:
+        if not equals or (field not in FIELDS and not _ATTRIBUTE.fullmatch(field)):
             raise UsageError(
                 f"--map {mapping}: no such field",
-                hint=_guess(field, FIELDS) or f"fields: {', '.join(FIELDS)}",
+                hint=_guess(field, FIELDS) or f"fields: {', '.join(FIELDS)}, attribute.NAME",
             )
         overrides[column] = field
     return Columns(overrides)
@@ -153,9 +155,10 @@ def read_row(record: Record, columns: Columns) -> tuple[Row | None, list[Reject]
     attributes: dict[str, Any] = {}
     for column, cell in record.cells.items():
         field = columns.field_of(column)
-        if field is None:
+        renamed = _ATTRIBUTE.fullmatch(field or "")
+        if field is None or renamed:
             value = readings(cell)[0] if isinstance(cell, str) else cell
-            attributes.update({column: value} if value not in (None, "") else {})
+            attributes.update({renamed[1] if renamed else column: value} if value not in (None, "") else {})
             continue
         for text in _texts(field, cell):
             read = _read(field, text)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +25,7 @@ _SAID = 10
 @audience.command("import")
 def import_file(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="CSV or JSON lines; - reads stdin.")],
+    file: Annotated[str, typer.Argument(help="CSV or JSON lines: a file, - for stdin, or an https URL.")],
     source: Annotated[str, typer.Option(help="Where these people come from, as in conference-2026.")],
     basis: Annotated[
         str, typer.Option(help="consent, opt_in, existing_customer or legitimate_interest.")
@@ -40,12 +39,13 @@ def import_file(
 ) -> None:
     """Import people. Importing the same file again changes nothing, and an import never lifts an opt-out."""
     from outreach.audience.importing import Order, plan_import, run_import
-    from outreach.cli.files import require_file
+    from outreach.audience.reading import MAX_BYTES
+    from outreach.cli.files import local
 
-    if file != "-":
-        require_file(Path(file))
-    order = Order(path=file, source=source, mappings=mapping or (), basis=basis or None, proof=proof or None)
-    with opened(ctx) as app:
+    with local(file, MAX_BYTES) as path, opened(ctx) as app:
+        order = Order(
+            path=path, source=source, mappings=mapping or (), basis=basis or None, proof=proof or None
+        )
         context = app.context
         work = plan_import if plan else run_import
         report = work(

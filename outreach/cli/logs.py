@@ -10,6 +10,8 @@ from outreach.settings import Settings
 _OWN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 #: Seconds between two lines that say the same outage.
 _QUIET_SECONDS = 30.0
+#: Lines of one process: so many a second on average, and so many at once (a start says a lot).
+_LINES_PER_SECOND, _BURST = 1.0, 60.0
 _QUIET = ("dramatiq", "periodiq", "httpx", "httpcore", "uvicorn")
 
 
@@ -61,6 +63,39 @@ class Outages(logging.Filter):
         return True
 
 
+class Budget(logging.Filter):
+    """A line a second at most, on average: platforms drop lines, and bill them. What is withheld is counted on the next line.
+
+    An error that was not said for half a minute passes in any case. At DEBUG everything passes: whoever asked for it reads it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left, self._at, self._withheld = _BURST, 0.0, 0
+        self._errors: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Another thread may come between: a line more or less is no harm.
+        self._left = min(_BURST, self._left + max(0.0, record.created - self._at) * _LINES_PER_SECOND)
+        self._at = record.created
+        if self._left < 1 and not self._is_new_error(record):
+            self._withheld += 1
+            return False
+        self._left -= 1
+        if self._withheld:
+            record.__dict__["withheld"], self._withheld = self._withheld, 0
+        return True
+
+    def _is_new_error(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR:
+            return False
+        kind = str(getattr(record, "action", record.msg))
+        is_new = record.created - self._errors.get(kind, -_QUIET_SECONDS) >= _QUIET_SECONDS
+        if is_new:
+            self._errors[kind] = record.created
+        return is_new
+
+
 def _database_away(record: logging.LogRecord) -> str | None:
     error = record.exc_info[1] if record.exc_info else None
     known = explain_outage(error) if error is not None else None
@@ -75,6 +110,8 @@ def set_up_logs(settings: Settings) -> None:
     """Configure this process's logging once."""
     handler = logging.StreamHandler()
     handler.addFilter(Outages())
+    if settings.log_level != "DEBUG":
+        handler.addFilter(Budget())
     handler.setFormatter(JsonLines() if settings.json_logs else Lines())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in _QUIET:

@@ -1,8 +1,6 @@
 """See first: what a person would get, before anything is stored; and a sequence on oneself."""
 
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,27 +16,27 @@ if TYPE_CHECKING:
     from outreach.engine.graph import Graph
     from outreach.runtime.preview import NodePreview, PersonPreview, Text
 
-SequenceFile = Annotated[Path, typer.Argument(help="A YAML file; - reads stdin.")]
+SequenceFile = Annotated[str, typer.Argument(help="A YAML file, - for stdin, or an https URL.")]
 _MOST_SAMPLED = 100
 
 
-def bytes_of(path: Path) -> bytes:
+def bytes_of(name: str) -> bytes:
     """The file's bytes, or stdin's. Raises UsageError."""
     from outreach.cli import files
     from outreach.engine.source import MAX_BYTES
 
-    return sys.stdin.buffer.read(MAX_BYTES + 1) if str(path) == "-" else files.bytes_of(path, MAX_BYTES)
+    return files.read_all(name, MAX_BYTES)
 
 
-def graph_in(path: Path) -> "Graph":
+def graph_in(name: str) -> "Graph":
     """The compiled file. Its problems are shown, and InvalidDefinition raised, where it has any."""
     from outreach.runtime.publish import check
 
-    answer = check(bytes_of(path), str(path))
+    answer = check(bytes_of(name), name)
     if isinstance(answer, list):
         for problem in answer:
-            note(problem.describe(str(path)))
-        raise InvalidDefinition(f"{path} cannot be published")
+            note(problem.describe(name))
+        raise InvalidDefinition(f"{name} cannot be published")
     return answer.graph
 
 
@@ -169,12 +167,12 @@ def try_out(
         if confirm:
             mark_test(app.context, person_id, True, operator())
         answer = tried(
-            app.context, data, str(file), person_id, wait=cut, any_hour=any_hour, account_names=tuple(accounts or ()),
+            app.context, data, file, person_id, wait=cut, any_hour=any_hour, account_names=tuple(accounts or ()),
             pools=tuple(pools or ()), by=operator(),
         )  # fmt: skip
         if isinstance(answer, list):
             for problem in answer:
-                note(problem.describe(str(file)))
+                note(problem.describe(file))
             raise InvalidDefinition(f"{file} cannot be tried")
         app.hint(answer.hints)
     values = output.plain(answer)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from outreach import app as apps
 from outreach import failpoints
-from outreach.broker import CHANNEL_QUEUES, ENGINE, INBOUND, QUEUES, SafeBroker, require_redis
+from outreach.broker import CHANNEL_QUEUES, ENGINE, INBOUND, QUEUES, SafeBroker, queues_in_use, require_redis
 from outreach.cli.ending import end_with
 from outreach.cli.logs import set_up_logs
 from outreach.cli.session import on_its_clock
@@ -16,6 +16,8 @@ from outreach.settings import MOST_THREADS, Settings
 
 #: Connections that wait to be accepted, as uvicorn has it.
 _BACKLOG = 2048
+#: A worker's connections to Postgres beside one for each thread: the app's own looks at the live switch.
+SPARE_CONNECTIONS = 2
 
 
 def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: int | None = None) -> int:
@@ -29,13 +31,16 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
         failpoints.arm(settings.failpoint)
     require_redis(settings.redis_url)
     count = threads or settings.worker_threads
+    queues = queues or queues_in_use(settings.channel_workers)
+    _require_used(queues, settings.channel_workers)
     # A thread holds one connection at a time, and the app's own look at the live switch may need one more.
-    carries = frozenset(queues or CHANNEL_QUEUES) & frozenset(CHANNEL_QUEUES)
-    app = apps.build(replace(settings, pool_size=count + 2), carries=carries)
+    own = settings.channel_workers
+    carries = frozenset(name for name in CHANNEL_QUEUES if (name if name in own else INBOUND) in queues)
+    app = apps.build(replace(settings, pool_size=count + SPARE_CONNECTIONS), carries=carries)
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
 
-    if isinstance(app.broker, SafeBroker) and {ENGINE, INBOUND} <= set(queues or QUEUES):
+    if isinstance(app.broker, SafeBroker) and {ENGINE, INBOUND} <= set(queues):
         # It carries out what it finds due itself: few hints for its channels come by their queues.
         app.broker.seldom = carries
     return run_worker(app.broker, queues=queues, threads=count)
@@ -43,11 +48,14 @@ def worker(settings: Settings, *, queues: Sequence[str] | None = None, threads: 
 
 def scheduler(settings: Settings) -> int:
     """Send ticks until told to stop."""
+    from dataclasses import replace
+
     from outreach.cli.scheduler import run_scheduler
 
     set_up_logs(settings)
     require_redis(settings.redis_url)
-    app = apps.build(settings)
+    # It reads the database once, at its start; ticks are hints.
+    app = apps.build(replace(settings, pool_size=1))
     apps.override(app)
     import outreach.actors  # noqa: F401  declares the actors on the broker
 
@@ -103,6 +111,16 @@ def run_process(words: Sequence[str]) -> int:
         if show_where:
             raise
         return end_with(error)
+
+
+def _require_used(queues: Sequence[str], channel_workers: Sequence[str]) -> None:
+    """Raises ConfigurationError for a worker that would wait for ever: no hint goes by any of its queues."""
+    used = queues_in_use(channel_workers)
+    if not set(queues) & set(used):
+        raise ConfigurationError(
+            f"no hint goes by {', '.join(queues)}: this worker would wait for ever",
+            hint=f"set OUTREACH_CHANNEL_WORKERS={','.join(queues)} for every process, or start it without --queues",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from outreach.cli import (
     doctor,
     export,
     find,
+    init,
     leads,
     ledger,
     running,
@@ -41,6 +42,7 @@ cli = typer.Typer(
     "--traceback, anywhere, shows where an unexpected error arose.",
 )
 for room in (
+    init,
     running,
     switches,
     sequences,

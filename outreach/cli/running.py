@@ -19,8 +19,23 @@ def up(
     ctx: typer.Context,
     port: Annotated[int, typer.Option(help="Of the web process; 0: PORT.", min=0, max=65_535)] = 0,
     workers: Annotated[int, typer.Option(help="How many worker processes.", min=1, max=16)] = 1,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Against a simulated X, in a database of its own.")
+    ] = False,
+    speed: Annotated[
+        float, typer.Option(help="With --simulate: how much faster its time runs.", min=1, max=3600)
+    ] = 1440,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="With --simulate: empty its database first.")
+    ] = False,
 ) -> None:
     """Run everything in this terminal: servers if need be, web, workers, scheduler. Ctrl-C stops it all."""
+    if simulate:
+        from outreach.cli.simulated import run_simulation
+
+        settings = read_settings(ctx)
+        run_simulation(settings, port=port or settings.port, workers=workers, speed=speed, fresh=fresh)
+        return
     from outreach.broker import require_redis
     from outreach.cli.processes import listening
     from outreach.embedded.supervisor import Supervisor, interrupted_by_signals
@@ -29,7 +44,7 @@ def up(
         require_redis(settings.redis_url)
         listening(settings.host, port or settings.port).close()
         try:
-            for command in _commands(settings, port or settings.port, workers):
+            for command in process_commands(settings, port or settings.port, workers):
                 supervisor.start(command)
             say(f"outreach is up: http://{settings.host}:{port or settings.port} · Ctrl-C stops it")
             sys.stdout.flush()
@@ -38,7 +53,8 @@ def up(
             note("stopping")
 
 
-def _commands(settings: Settings, port: int, workers: int) -> list["Command"]:
+def process_commands(settings: Settings, port: int, workers: int) -> list["Command"]:
+    """Web, scheduler and workers as a supervisor's children."""
     from outreach.embedded.supervisor import Command
 
     environ = child_environment(settings)
@@ -65,20 +81,30 @@ def child_environment(settings: Settings) -> Mapping[str, str]:
     }
 
 
-def migrate(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Bring the schema up to date, and make the instance if there is none. Safe to run again."""
+def migrate(
+    ctx: typer.Context,
+    online: Annotated[
+        bool, typer.Option("--online", help="Build big indexes too, beside the work; it may take hours.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the schema up to date, and make the instance if there is none. Safe to run again, and to break off."""
     from outreach.embedded.servers import start_servers
 
     settings = read_settings(ctx)
     if settings.database_url is None:
         with start_servers(settings) as servers:
-            found = prepare(_with_urls(settings, servers.database_url, servers.redis_url))
+            found = prepare(
+                _with_urls(settings, servers.database_url, servers.redis_url), note if online else None
+            )
     else:
-        found = prepare(settings)
+        found = prepare(settings, note if online else None)
     sentence = f"applied {', '.join(found.applied)}" if found.applied else "the schema is up to date"
     if found.note:
         sentence = f"nothing to do: {found.note}"
-    done({"applied": found.applied, "note": found.note}, sentence, as_json)
+    done({"applied": found.applied, "note": found.note, "online": found.online}, sentence, as_json)
+    if found.online:
+        note(f"left for outreach migrate --online, beside the work: {', '.join(found.online)}")
 
 
 def _with_urls(settings: Settings, database_url: str, redis_url: str) -> Settings:

@@ -28,7 +28,7 @@ _Version = Annotated[int, typer.Option("--version", help="Which version; 0: the 
 @sequence.command()
 def check(
     ctx: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="YAML files.")],
+    files: Annotated[list[str], typer.Argument(help="YAML files, - for stdin, or https URLs.")],
     segments: Segments = None,
     accounts: Accounts = None,
     pools: Pools = None,
@@ -42,7 +42,7 @@ def check(
     from outreach.cli.lanes import forecasts, say_forecast
     from outreach.runtime.publish import check as checked
 
-    found = {str(path): checked(bytes_of(path), str(path)) for path in files}
+    found = {name: checked(bytes_of(name), name) for name in files}
     problems = {
         name: answer if isinstance(answer, list) else list(answer.warnings) for name, answer in found.items()
     }
@@ -91,19 +91,19 @@ def publish(
     data = bytes_of(file)
     with opened(ctx) as app:
         # Before anything is written: a segment or an account that is not there publishes nothing.
-        sound = checked(data, str(file))
+        sound = checked(data, file)
         ahead = (
             None
             if isinstance(sound, list)
             else of_published(app.context, sound.graph, segments or (), accounts or (), pools or ())
         )
-        answer = published(app.context, data, str(file), by=operator())
+        answer = published(app.context, data, file, by=operator())
     if isinstance(answer, list):
         for problem in answer:
-            note(problem.describe(str(file)))
+            note(problem.describe(file))
         raise InvalidDefinition(f"{file} cannot be published")
     for warning in answer.warnings:
-        note(warning.describe(str(file)))
+        note(warning.describe(file))
     sentence = f"{answer.sequence} version {answer.version}" + (
         "" if answer.new else " says the same already"
     )
@@ -161,7 +161,7 @@ def graph(
     from outreach.engine.mermaid import graph_to_mermaid
 
     compiled, counts = (
-        (graph_in(Path(name)), None) if _is_path(name) else _graph_of_name(ctx, name, version or None)
+        (graph_in(name), None) if _is_path(name) else _graph_of_name(ctx, name, version or None)
     )
     text = graph_to_mermaid(compiled, counts)
     if as_json:

@@ -1,7 +1,7 @@
 """How a command gets its app: from the URLs of the environment, else on servers of this data directory."""
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,10 +66,12 @@ class Prepared:
 
     applied: list[str]
     note: str | None
+    #: indexes that `migrate --online` has still to build
+    online: list[str]
 
 
-def prepare(settings: Settings) -> Prepared:
-    """Migrate and make the instance row."""
+def prepare(settings: Settings, say: Callable[[str], None] | None = None) -> Prepared:
+    """Migrate and make the instance row. With `say`, or where the database is new, indexes are built online too, a word about each."""
     from outreach.clock import LiveClock
     from outreach.models import instance, migrate
 
@@ -80,7 +82,14 @@ def prepare(settings: Settings) -> Prepared:
             db, name=settings.instance or DEFAULT_INSTANCE, simulated_only=False, origin=settings.clock_origin,
             factor=settings.clock_factor, now=now,
         )  # fmt: skip
-        return Prepared(applied, migrate.require_schema(db))
+        note = migrate.require_schema(db)
+        if say or migrate.FIRST in applied:
+            applied += migrate.migrate_online(db, now, say or _silently)
+        return Prepared(applied, note, list(migrate.schema_state(db).online))
+
+
+def _silently(_: str) -> None:
+    """Empty tables have their indexes at once: nothing to say."""
 
 
 def on_its_clock(settings: Settings) -> Settings:

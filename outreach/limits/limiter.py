@@ -51,6 +51,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 #: Real seconds for a connection, and for an answer.
 _SOCKET_TIMEOUT = 2.0
+#: Connections of one process, at most. Threads that ask at the same time share a round trip, so few are ever wanted.
+CONNECTIONS = 2
 
 
 class Limiter(Protocol):
@@ -233,8 +235,10 @@ class RedisLimiter:
     """
 
     def __init__(self, url: str, instance: str) -> None:
-        pool = redis.ConnectionPool.from_url(
+        pool = redis.BlockingConnectionPool.from_url(
             accept_self_signed(url),
+            max_connections=CONNECTIONS,
+            timeout=_SOCKET_TIMEOUT,
             socket_timeout=_SOCKET_TIMEOUT,
             socket_connect_timeout=_SOCKET_TIMEOUT,
             decode_responses=True,

@@ -46,7 +46,9 @@ UNREACHABLE = (
 #: to the planner: scanning them looks cheap then, and the plan stays. Where there is no index it scans all the same. (Hash joins
 #: and bitmaps are left on: imports and reports need them. Hot statements are fenced with OFFSET 0 where they would do harm.)
 _PLANS = "-c enable_seqscan=off -c jit=off -c plan_cache_mode=force_generic_plan"
-_SESSION = f"{_PLANS} -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
+#: How our connections are told from others' in pg_stat_activity.
+APPLICATION_NAME = "outreach"
+_SESSION = f"{_PLANS} -c application_name={APPLICATION_NAME} -c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
 
 #: Milliseconds, as above, where many threads' work would wait together.
 _BRIEFLY = "SET LOCAL lock_timeout = 250"
@@ -55,6 +57,8 @@ _IDLE = 30.0
 #: Advisory lock keys. `sends` is held shared by every T1, and exclusively, for an instant, to drain them.
 SENDS_LOCK = 1000
 MIGRATE_LOCK = 1001
+#: Held by the session that builds indexes online.
+ONLINE_LOCK = 1002
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> Json:

@@ -88,3 +88,14 @@ def used_since(tx: Tx, since: datetime) -> list[Row]:
         " WHERE e.effect_by > %s GROUP BY a.name, e.kind ORDER BY a.name, e.kind",
         (since,),
     )
+
+
+def handles_after(tx: Tx, identity_id: int, limit: int) -> list[Row]:
+    """Twitter handles that came in after that identity: id, person_id, handle, and the person's numeric id where it is known."""
+    return tx.rows(
+        """
+        SELECT i.id, i.person_id, i.value AS handle,
+               (SELECT n.value FROM identity n WHERE n.person_id = i.person_id AND n.kind = 'twitter_id' ORDER BY n.id LIMIT 1) AS external_id
+          FROM identity i WHERE i.kind = 'twitter_handle' AND i.id > %s ORDER BY i.id LIMIT %s""",
+        (identity_id, limit),
+    )

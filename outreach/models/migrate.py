@@ -2,10 +2,13 @@
 
 Each file declares in its header the release that ships it and the oldest code that works on its schema, so that a
 roll-out can be rolled back: code that a newer schema serves goes on, code that it does not serve refuses to start.
+
+A file whose header says `-- online: yes` builds indexes beside the work (online.py). Code does without them, only slower: nobody
+refuses to start for want of them, and the release phase leaves them to `migrate --online`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -14,14 +17,17 @@ from importlib.resources.abc import Traversable
 from outreach.errors import ConfigurationError
 from outreach.ids import digest
 from outreach.models.base import MIGRATE_LOCK, Database, Tx
+from outreach.models.online import carry_out, steps_of
 
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS migration (
     name text PRIMARY KEY, number integer NOT NULL UNIQUE, sha256 text NOT NULL, release text NOT NULL,
     serves_from integer NOT NULL CHECK (serves_from BETWEEN 1 AND number), applied_at timestamptz NOT NULL
 )"""
+#: The migration that makes a database one of ours.
+FIRST = "0001_initial"
 _NAME = re.compile(r"(\d{4})_\w+")
-_HEADER = re.compile(r"^-- (release|serves from): *(\S+) *$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (release|serves from|online): *(\S+) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,14 @@ class Migration:
             )
         return int(number)
 
+    @property
+    def online(self) -> bool:
+        """Does it build indexes beside the work?"""
+        said = dict(_HEADER.findall(self.sql)).get("online", "no")
+        if said not in ("yes", "no"):
+            raise ConfigurationError(f"migration {self.name}.sql declares 'online: {said}'", hint="yes or no")
+        return bool(said == "yes")
+
     def _declared(self, what: str) -> str:
         found = dict(_HEADER.findall(self.sql)).get(what)
         if found is None:
@@ -101,13 +115,35 @@ def migrate(db: Database, now: datetime) -> Sequence[str]:
         problem = _state(tx).refusal
         if problem is not None:
             raise problem
-        done = [m for m in shipped() if m.name not in applied]
+        done = [m for m in shipped() if m.name not in applied and not m.online]
         for migration in done:
             _apply(tx, migration, now)
         make_partitions(tx, now)
         return [m.name for m in done]
 
     return db.run(work)
+
+
+def migrate_online(db: Database, now: datetime, say: Callable[[str], None]) -> Sequence[str]:
+    """Build what the online migrations of this release still lack; the names that are applied now.
+
+    Takes as long as it takes. May be broken off, and run again: it goes on where it was. Raises ConflictError while another run
+    builds, ConfigurationError where `migrate` has to go first.
+    """
+    require_schema(db)
+    done = []
+    for name in schema_state(db).online:
+        migration = next(m for m in shipped() if m.name == name)
+        carry_out(db.url, steps_of(migration.name, migration.sql), say)
+        db.run(lambda tx, migration=migration: _note_applied(tx, migration, now))  # type: ignore[misc]  # bound at once
+        done.append(name)
+    return done
+
+
+def _note_applied(tx: Tx, migration: Migration, now: datetime) -> None:
+    tx.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATE_LOCK,))
+    if not tx.value("SELECT EXISTS (SELECT 1 FROM migration WHERE name = %s)", (migration.name,)):
+        _record(tx, migration, now)
 
 
 def _require_unchanged(applied: Mapping[str, str]) -> None:
@@ -121,6 +157,10 @@ def _require_unchanged(applied: Mapping[str, str]) -> None:
 
 def _apply(tx: Tx, migration: Migration, now: datetime) -> None:
     tx.script(migration.sql)
+    _record(tx, migration, now)
+
+
+def _record(tx: Tx, migration: Migration, now: datetime) -> None:
     tx.execute(
         "INSERT INTO migration (name, number, sha256, release, serves_from, applied_at) VALUES (%s, %s, %s, %s, %s, %s)",
         (migration.name, migration.number, migration.sha256, migration.release, migration.serves_from, now),
@@ -147,6 +187,8 @@ class SchemaState:
     code: int
     #: shipped here, and not applied
     missing: Sequence[str]
+    #: shipped here, not applied, and not needed to work: indexes for `migrate --online`
+    online: Sequence[str] = ()
     #: applied, and not known here: a newer release has added them
     newer: Sequence[str] = ()
     #: the release of the newest migration that is applied
@@ -187,16 +229,19 @@ def schema_state(db: Database) -> SchemaState:
 def _state(tx: Tx) -> SchemaState:
     ours = shipped()
     code, names = max(m.number for m in ours), [m.name for m in ours]
+    online = [m.name for m in ours if m.online]
+    nothing = SchemaState(code=code, missing=[n for n in names if n not in online], online=online)
     if not tx.value("SELECT to_regclass('migration') IS NOT NULL"):
-        return SchemaState(code=code, missing=names)
+        return nothing
     rows = tx.rows("SELECT name, number, release, serves_from FROM migration ORDER BY number")
     if not rows:
-        return SchemaState(code=code, missing=names)
+        return nothing
     serves_from = max(row["serves_from"] for row in rows)
     applied = {row["name"] for row in rows}
     return SchemaState(
         code=code,
-        missing=[n for n in names if n not in applied],
+        missing=[n for n in names if n not in applied and n not in online],
+        online=[n for n in online if n not in applied],
         newer=[row["name"] for row in rows if row["name"] not in names],
         release=rows[-1]["release"],
         serves_from=serves_from,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from outreach.errors import NotFound
-from outreach.models.base import Row, Tx
+from outreach.models.base import APPLICATION_NAME, Row, Tx
 from outreach.models.leads import LATE, NEEDS_NEWER
 
 # --- leads -------------------------------------------------------------------------------------------------------
@@ -294,15 +294,28 @@ def nth_newest_effect(
 
 
 def server(tx: Tx) -> Row:
-    """Version, time, connections and size of the database."""
+    """Version, time, size, and connections: `ours`, and `limits` as rows of / most / others (held by somebody else)."""
     found = tx.one(
         """
-        SELECT current_setting('server_version') AS version,
-               current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS max_connections,
-               (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
-               pg_database_size(current_database()) AS bytes, pg_is_in_recovery() AS read_only"""
+        WITH held AS (SELECT application_name IS NOT DISTINCT FROM %(ours)s AS ours, usesysid, datname FROM pg_stat_activity
+                       WHERE backend_type = 'client backend')
+        SELECT current_setting('server_version') AS version, pg_database_size(current_database()) AS bytes, pg_is_in_recovery() AS read_only,
+               (SELECT count(*) FROM held WHERE ours) AS ours,
+               current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+                 - coalesce(current_setting('reserved_connections', true), '0')::int AS most,
+               (SELECT count(*) FROM held WHERE NOT ours) AS others,
+               r.rolconnlimit AS role_most, (SELECT count(*) FROM held WHERE NOT ours AND usesysid = r.oid) AS role_others,
+               d.datconnlimit AS database_most, (SELECT count(*) FROM held WHERE NOT ours AND datname = d.datname) AS database_others
+          FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()""",
+        {"ours": APPLICATION_NAME},
     )
-    return {**found, "now": tx.database_now()}
+    limits = [{"of": "the server", "most": found["most"], "others": found["others"]}]
+    for scope in ("role", "database"):
+        # -1: no limit. Shared plans limit the role or the database, not the server.
+        if found[f"{scope}_most"] >= 0:
+            most, others = found[f"{scope}_most"], found[f"{scope}_others"]
+            limits.append({"of": f"this {scope}", "most": most, "others": others})
+    return {**found, "limits": limits, "now": tx.database_now()}
 
 
 def has_stray_events(tx: Tx) -> bool:

@@ -26,7 +26,6 @@ from outreach.settings import Settings, inherited_environment
 
 #: One real second is an hour: three days pass in a minute.
 FACTOR = 3600.0
-_QUEUES = "engine,inbound,twitter,soon"
 Say = Callable[[str], None]
 
 
@@ -127,7 +126,7 @@ def open_stage(
 
 def worker(stage: Stage, name: str, *, restart: bool = True, **environ: str) -> Command:
     """One worker process of this stage, ready to be started. `environ`: what it is told besides."""
-    words = [*stage.worker_module, "worker", "--queues", _QUEUES]
+    words = [*stage.worker_module, "worker"]
     return _child(stage, name, *words, restart=restart, **stage.for_workers, **environ)
 
 
@@ -146,7 +145,8 @@ def _start(stage: Stage, supervisor: Supervisor, file: Path, seed: int, secret: 
         supervisor.start(_child(stage, name, "outreach", "scheduler"))
     _await(f"{stage.simulator_url}/__sim/state", "simulator", stage)
     _await(f"http://127.0.0.1:{stage.web_port}/healthz", "web", stage)
-    _subscribe(stage, secret)
+    web_url = f"http://127.0.0.1:{stage.web_port}"
+    world.subscribe(stage.simulator_url, web_url, world.APP, list(world.ACCOUNTS), f"bearer-{secret}")
 
 
 def _child(stage: Stage, name: str, *words: str, restart: bool = True, **environ: str) -> Command:
@@ -184,17 +184,6 @@ def _await(url: str, name: str, stage: Stage) -> None:
         raise OutreachError(
             f"the {name} process did not come up", hint=f"its log: {stage.folder / (name + '.log')}"
         )
-
-
-def _subscribe(stage: Stage, secret: str) -> None:
-    """Register the webhook (the simulator asks our web process for the challenge) and subscribe every account."""
-    hook_url = f"http://127.0.0.1:{stage.web_port}/webhooks/twitter/{world.APP}"
-    with httpx.Client(
-        base_url=stage.simulator_url, headers={"authorization": f"Bearer bearer-{secret}"}, trust_env=False
-    ) as client:
-        hook = client.post("/2/webhooks", json={"url": hook_url}).raise_for_status().json()["data"]["id"]
-        for wish in world.subscriptions(list(world.ACCOUNTS)):
-            client.post("/2/activity/subscriptions", json={**wish, "webhook_id": hook}).raise_for_status()
 
 
 def _wait_for_first_words(app: apps.App, audience: world.Audience, say: Say) -> None:

@@ -4,7 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
+
+import httpx
 
 from outreach.audience.importing import Order, run_import
 from outreach.audience.samples import CONTACTS_SOURCE, DIRECTORY_SOURCE, sample_audience
@@ -205,9 +208,17 @@ def _person(row: Mapping[str, Any], audience: Audience, account: str) -> dict[st
     return person
 
 
-def subscriptions(names: Sequence[str]) -> list[dict[str, Any]]:
-    """What the accounts want to be told by webhook."""
+def subscribe(simulator_url: str, web_url: str, app: str, accounts: Sequence[str], bearer: str) -> None:
+    """Register the app's webhook (the simulator asks the web process for the challenge), and subscribe every account to its events."""
     kinds = ("dm.received", "dm.sent", "follow.follow", "follow.unfollow", "oauth.revoke")
-    return [
-        {"event_type": kind, "filter": {"user_id": external_id(name)}} for name in names for kind in kinds
-    ]
+    headers = {"authorization": f"Bearer {bearer}"}
+    with httpx.Client(base_url=simulator_url, headers=headers, trust_env=False) as client:
+        hook = client.post(
+            "/2/webhooks", json={"url": f"{web_url}/webhooks/twitter/{app}"}
+        ).raise_for_status()
+        for name, kind in product(accounts, kinds):
+            wish = {"event_type": kind, "filter": {"user_id": external_id(name)}}
+            made = client.post(
+                "/2/activity/subscriptions", json={**wish, "webhook_id": hook.json()["data"]["id"]}
+            )
+            made.raise_for_status()

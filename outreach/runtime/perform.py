@@ -3,6 +3,7 @@
 The threads of a process go in step (step.py): one pass serves all that wait, then each makes its own call.
 """
 
+import logging
 import time
 from functools import partial
 from itertools import count
@@ -21,6 +22,8 @@ from outreach.runtime.moving import LOOK_AGAIN, leave_to_newer
 from outreach.runtime.parking import strike
 from outreach.runtime.prepare import NotRenderable, Prepared
 from outreach.runtime.step import Begin, Called, Look, Next, Passed, Postponed, Unjudged, first_due, step
+
+log = logging.getLogger("outreach")
 
 #: One message carries a lead at most so many steps, and begins none after so many real seconds.
 _MOST_STEPS = 5
@@ -75,6 +78,7 @@ def _in_step(ctx: Context, item: Look | Begin | Called) -> Hints:
         if not isinstance(passed.next, Claimed):
             return found + _write_down(ctx, passed.next)
         outcome = call(ctx, passed.next)
+        _say(passed.next, type(outcome).__name__)
         onward = number < _MOST_STEPS and time.monotonic() - began <= _MOST_SECONDS
         item = Called(passed.next, outcome, onward)
     raise AssertionError(
@@ -82,11 +86,21 @@ def _in_step(ctx: Context, item: Look | Begin | Called) -> Hints:
     )
 
 
+def _say(one: Claimed | Prepared | NotRenderable, came_to: str) -> None:
+    """A line for each execution, at DEBUG only: the ledger and the event log say all of it, for ever."""
+    if log.isEnabledFor(logging.DEBUG):
+        lead_id = one.prepared.lead_id if isinstance(one, Claimed) else one.lead_id
+        fields = {"action": "executed", "lead": lead_id, "execution": one.execution_id}
+        log.debug(came_to, extra=fields)
+
+
 # --- what is not called -----------------------------------------------------------------------------------
 
 
 def _write_down(ctx: Context, found: Next) -> Hints:
     """What a pass leaves to the thread: not now, not without a word that is missing, or nothing."""
+    if isinstance(found, Postponed | NotRenderable | Unjudged):
+        _say(found.prepared if not isinstance(found, NotRenderable) else found, type(found).__name__)
     match found:
         case Postponed(prepared=prepared, verdict=verdict):
             return _postpone(ctx, prepared, verdict)

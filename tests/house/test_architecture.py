@@ -140,7 +140,7 @@ def test_the_procfile_names_modules_never_files() -> None:
 
 
 def test_nothing_names_a_path_of_somebodys_machine() -> None:
-    for folder in ("outreach", "docs", "scripts", "sequences"):
+    for folder in ("outreach", "docs", "scripts"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix in {".py", ".md", ".yaml", ".sql", ".csv", ""}:
                 assert not re.search(

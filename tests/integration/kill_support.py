@@ -312,7 +312,7 @@ def open_lane(servers: Servers, template: str, name: str, folder: Path) -> Itera
             "DATABASE_URL": url, "REDIS_URL": servers.redis_url, "OUTREACH_CLOCK_ORIGIN": origin.isoformat(),
             "OUTREACH_CLOCK_FACTOR": str(FACTOR), "OUTREACH_TICK_SECONDS": "0.3", "OUTREACH_HINT_LEASE_SECONDS": "1",
             "OUTREACH_CALL_DEADLINE_SECONDS": str(DEADLINE), "OUTREACH_GUARD_SECONDS": str(GUARD),
-            "OUTREACH_SETTLE_SECONDS": str(SETTLE), "OUTREACH_LOG_LEVEL": "WARNING", "OUTREACH_ENV": "test",
+            "OUTREACH_SETTLE_SECONDS": str(SETTLE), "OUTREACH_LOG_LEVEL": "WARNING", "OUTREACH_ENV": "test", "OUTREACH_CHANNEL_WORKERS": "twitter",
         }  # fmt: skip
         app = apps.build(Settings.from_environment(environment))
         stack.callback(app.close)

@@ -570,6 +570,19 @@ def test_doctor_fails_where_the_database_does_not_answer_and_tells_no_password(
     assert "hunter2" not in terminal.out
 
 
+def test_doctor_holds_the_processes_connections_against_the_tightest_limit(
+    house: Terminal, db: Database
+) -> None:
+    name = db.read("SELECT current_database() AS name")[0]["name"]
+    with db.transaction() as tx:
+        tx.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 13")
+    found = {c["id"]: c for c in house.json("doctor", code=1)["checks"]}["O007"]
+    assert found["health"] == "fail" and "this database allows 13" in found["detail"]
+    assert "1 worker x 8" in found["detail"] and "essential-0" in found["detail"]
+    few = {c["id"]: c for c in house.json("doctor", "--formation", "web=0")["checks"]}["O007"]
+    assert few["health"] == "ok"
+
+
 def test_doctor_fails_where_redis_does_not_answer(house: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     assert {c["id"] for c in house.json("doctor", code=1)["checks"] if c["health"] == "fail"} == {"O004"}

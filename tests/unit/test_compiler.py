@@ -16,7 +16,7 @@ from outreach.engine.kinds import ActionKind, TriggerKind
 from outreach.engine.problems import CODES, Problem
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "sequences").glob("*.yaml"))
+EXAMPLES = sorted((ROOT / "outreach" / "cli" / "starters" / "sequences").glob("*.yaml"))
 ALL_KINDS = ROOT / "tests" / "data" / "all-kinds.yaml"
 BROKEN: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
     (ROOT / "tests/data/broken-sequences.yaml").read_text("utf-8")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 
-from outreach.cli.logs import JsonLines, Lines, Outages
+from outreach.cli.logs import Budget, JsonLines, Lines, Outages, set_up_logs
+from outreach.settings import Settings
 
 CONSUMER = "dramatiq.worker.ConsumerThread(twitter)"
 WORKER = "dramatiq.worker.WorkerThread"
@@ -86,3 +87,58 @@ def test_an_outage_is_json_where_machines_read(stage: Stage) -> None:
     stage.say(WORKER, 5.0, "Failed", error=raised(psycopg2.OperationalError("gone")))
     assert '"action": "database_away"' in stage.lines[0]
     assert "traceback" not in stage.lines[0]
+
+
+class Budgeted:
+    """A handler with a budget, and a clock of its own."""
+
+    def __init__(self) -> None:
+        self.out = io.StringIO()
+        self.handler = logging.StreamHandler(self.out)
+        self.handler.setFormatter(Lines())
+        self.handler.addFilter(Budget())
+
+    def say(self, at: float, text: str, level: int = logging.INFO) -> int:
+        """How many lines there are now."""
+        record = logging.LogRecord("outreach", level, __file__, 1, text, (), None)
+        record.created = at
+        self.handler.handle(record)
+        return len(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.getvalue().splitlines()
+
+
+def test_a_process_says_a_line_a_second_at_most_and_how_many_it_kept_back() -> None:
+    log = Budgeted()
+    for n in range(1000):
+        log.say(100.0 + n / 10, "storm", logging.WARNING)
+    # A hundred seconds: a burst, and then one a second.
+    assert 155 <= len(log.lines) <= 161
+    log.say(300.0, "calm")
+    assert log.lines[-1].startswith("info outreach: calm withheld=")
+    assert sum(int(line.partition("withheld=")[2] or 0) for line in log.lines) + len(log.lines) == 1001
+
+
+def test_a_new_error_is_said_in_the_middle_of_a_storm() -> None:
+    log = Budgeted()
+    for _ in range(200):
+        log.say(100.0, "storm")
+    before = log.say(100.0, "storm")
+    assert log.say(100.0, "disk full", logging.ERROR) == before + 1
+    assert log.say(101.0, "disk full", logging.ERROR) <= before + 2
+    assert log.say(131.0, "disk full", logging.ERROR) > before + 1
+
+
+def test_at_debug_everything_is_said() -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        set_up_logs(Settings(log_level="DEBUG"))
+        assert not any(isinstance(f, Budget) for f in root.handlers[0].filters)
+        set_up_logs(Settings())
+        assert any(isinstance(f, Budget) for f in root.handlers[0].filters)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -158,6 +158,14 @@ def test_a_file_without_a_header_is_told_from_one_with() -> None:
     assert "header" in (caught.value.hint or "")
 
 
+def test_a_column_is_kept_under_the_name_that_a_template_speaks() -> None:
+    record = Record(line=2, cells={"X": "@ada", "Firma": "Müller", "Land": "DE"})
+    row, rejects = read_row(record, parse_columns(["Firma=attribute.company"]))
+    assert row is not None and row.attributes == {"company": "Müller", "Land": "DE"} and not rejects
+    with pytest.raises(UsageError, match="no such field"):
+        parse_columns(["Firma=attribute.a-b"])
+
+
 def test_a_mapped_column_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="no column 'twiter handle'") as caught:
         parse_columns(["twiter handle=twitter"]).require(["twitter handle", "name"])

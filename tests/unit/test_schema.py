@@ -14,7 +14,10 @@ from outreach.engine.reading import ACTION_KEYS, EDGE_KEYS, MESSAGE_KEYS, VARIAN
 from outreach.engine.schema import definition_schema
 
 ROOT = Path(__file__).parents[2]
-GOOD = [*sorted((ROOT / "sequences").glob("*.yaml")), ROOT / "tests" / "data" / "all-kinds.yaml"]
+GOOD = [
+    *sorted((ROOT / "outreach" / "cli" / "starters" / "sequences").glob("*.yaml")),
+    ROOT / "tests" / "data" / "all-kinds.yaml",
+]
 BROKEN: dict[str, dict[str, Any]] = yaml.safe_load(
     (ROOT / "tests/data/broken-sequences.yaml").read_text("utf-8")
 )

@@ -1,6 +1,6 @@
 -- release: 0.1.0
 -- serves from: 1
--- (Every migration declares both: docs/deploying.md, Out and back.)
+-- (Every migration declares both: docs/deploy.md, Out and back.)
 --
 -- The whole house in one migration. Rules that hold for every statement in this project:
 -- no default asks the time (times are parameters), states are encoded by CHECK and UNIQUE, money and
