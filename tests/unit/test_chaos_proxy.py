@@ -48,12 +48,12 @@ def proxy(echo: Echo) -> Iterator[Proxy]:
 
 def ask(proxy: Proxy, words: bytes) -> bytes:
     """What comes back; nothing where the connection is cut."""
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
-        try:
+    try:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
             client.sendall(words)
             return client.recv(1000)
-        except ConnectionError:
-            return b""
+    except ConnectionError:
+        return b""
 
 
 def test_left_alone_it_is_a_wire(proxy: Proxy) -> None:

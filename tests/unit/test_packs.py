@@ -110,6 +110,7 @@ def test_a_shared_mailbox_may_be_written_to_on_a_basis() -> None:
 THE_HUMANS_OWN = (
     "stale.not_due", "account.needs_reauth", "account.no_credits", "account.tier", "app.no_credits", "identity.unresolved",
     "late.ask", "x.dm.inbound_first", "x.follow.not_permitted", "linkedin.human_only", "pack.no_rule", "hold.provider", "pace.gap",
+    "review.first",
 )  # fmt: skip
 
 

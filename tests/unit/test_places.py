@@ -42,7 +42,7 @@ class Asking:
     def __call__(self, person: int, *scopes: Scope) -> Prepared:
         number = next(self.numbers)
         return Prepared(
-            execution_id=number, lead_id=number, kind=KIND, epoch=0, graph=cast(Graph, None), scopes=scopes, row={"person_id": person}
+            execution_id=number, lead_id=number, kind=KIND, epoch=0, graph=cast(Graph, None), scopes=scopes, row={"person_id": person, "version_id": 1}
         )  # fmt: skip
 
 
