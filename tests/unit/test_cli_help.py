@@ -55,7 +55,7 @@ def test_every_command_tells_what_it_does(words: tuple[str, ...], capsys: pytest
     ["up", "migrate", "worker", "scheduler", "web", "listen", "demo", "live on", "live off", "live status", "pause", "resume", "account add",
      "account list", "account pause", "account resume", "account pool", "sequence check", "sequence publish", "sequence list",
      "sequence show", "sequence graph", "sequence schema", "sequence pause", "sequence resume", "sequence archive", "audience import",
-     "audience show", "audience merge", "audience imports", "segment create", "segment list", "segment show", "enroll", "lead list",
+     "audience show", "audience merge", "audience imports", "segment create", "segment list", "segment show", "enroll", "enroll people", "enroll list", "enroll undo", "lead list",
      "lead show", "lead pause", "lead resume", "lead stop", "why", "send", "suppression add", "suppression check", "suppression list",
      "suppression lift", "dnd add", "ledger list", "ledger show", "ledger resolve", "task list", "task start", "task done", "task skip",
      "events", "replies", "stats", "status", "doctor"],
