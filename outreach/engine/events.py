@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     ACTION_DEFERRED = "ActionDeferred"
     ACTION_SENT = "ActionSent"
     ACTION_SKIPPED = "ActionSkipped"
+    LATE_ALLOWED = "LateAllowed"
     ACTION_FAILED = "ActionFailed"
     ACTION_IN_DOUBT = "ActionInDoubt"
     ACTION_HELD = "ActionHeld"

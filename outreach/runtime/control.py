@@ -12,6 +12,7 @@ from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
 from outreach.runtime.human import resume_person
 from outreach.runtime.moving import LOOK_AGAIN, go_on, leave
+from outreach.runtime.stale import Answer, answer_person
 
 
 def pause_all(ctx: Context, reason: str, by: str) -> None:
@@ -182,13 +183,17 @@ def pause_person(ctx: Context, person_id: int, reason: str, by: str) -> None:
     ctx.db.run(work)
 
 
-def unpause_person(ctx: Context, person_id: int, by: str) -> Hints:
-    """The human's leads go on."""
+def unpause_person(ctx: Context, person_id: int, by: str, stale: Answer | None = None) -> Hints:
+    """The human's leads go on. `stale`: what becomes of steps that have come too late; None: as their sequences say."""
 
     def work(tx: Tx) -> Hints:
         person = persons.lock_present(tx, person_id)
         if person is None:
             raise NotFound(f"no person {person_id}")
+        if stale is not None:
+            # Under the person's lock nobody judges them in between.
+            persons.set_paused(tx, person.id, None, ctx.clock.at(person.database_now))
+            answer_person(ctx, tx, person.id, stale, by)
         return resume_person(ctx, tx, person.id, ctx.clock.at(person.database_now), by)
 
     return ctx.db.run(work)

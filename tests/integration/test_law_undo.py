@@ -167,7 +167,7 @@ def test_beside_workers_everybody_is_either_stopped_or_touched(
     linger(monkeypatch, batches, "active_leads")
     planned = plan(house, "write", friends(house, *SIX))
     batch = batch_of(house)
-    workers = [lambda one=one: perform(house.ctx, one) for one in planned[1:5]]  # type: ignore[misc]
+    workers = [lambda one=one: perform(house.ctx, one) for one in planned[1:5]]
     race(*workers, lambda: undone(house, batch))
     answer = undone(house, batch)
     rows = house.db.read(
