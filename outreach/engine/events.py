@@ -13,6 +13,7 @@ class EventKind(StrEnum):
     LEAD_PAUSED = "LeadPaused"
     LEAD_RESUMED = "LeadResumed"
     LEAD_PARKED = "LeadParked"
+    LEAD_REWORDED = "LeadReworded"
     ACTION_SCHEDULED = "ActionScheduled"
     ACTION_CLAIMED = "ActionClaimed"
     ACTION_DEFERRED = "ActionDeferred"
