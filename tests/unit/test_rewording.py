@@ -10,14 +10,15 @@ BASE = """
 sequence: hello
 variables: {city: your town}
 max_lateness: 3d
+requires: [name]
 actions:
   follow: {do: FOLLOW_ON_TWITTER, next: [{to: say, after: 1d}]}
   say:
     do: SEND_TWITTER_DM
     message:
       variants:
-        - {key: a, weight: 1, body: "Hello from {{ city }}. {{ opt_out }}"}
-        - {key: b, weight: 2, body: "Good day. {{ opt_out }}"}
+        a: {weight: 1, body: "Hello from {{ city }}. {{ opt_out }}"}
+        b: {weight: 2, body: "Good day. {{ opt_out }}"}
     next: [{to: listen}]
   listen:
     do: CHECK_FOR_REPLY
@@ -74,12 +75,12 @@ def test_a_default_is_words_of_the_texts_that_use_it() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "path"),
     [
-        ("weight: 2", "weight: 3", 7, "actions.say"),
-        ("{key: b,", "{key: c,", 7, "actions.say"),
-        ("after: 1d", "after: 2d", 6, "actions.follow"),
-        ("{on: REPLIED, to: END}", "{on: REPLIED, to: again}", 14, "actions.listen"),
-        (', fallback: "And you? {{ opt_out }}"', "", 19, "actions.again"),
-        ("max_lateness: 3d", "max_lateness: 4d", 6, "actions.follow"),
+        ("weight: 2", "weight: 3", 8, "actions.say"),
+        ("        b: {w", "        c: {w", 8, "actions.say"),
+        ("after: 1d", "after: 2d", 7, "actions.follow"),
+        ("{on: REPLIED, to: END}", "{on: REPLIED, to: again}", 15, "actions.listen"),
+        (', fallback: "And you? {{ opt_out }}"', "", 20, "actions.again"),
+        ("max_lateness: 3d", "max_lateness: 4d", 7, "actions.follow"),
         ("variables: {city: your town}", "variables: {city: your town, name: you}", 1, "variables"),
         ("max_lateness: 3d", "max_lateness: 3d\non_reply: continue", 1, "on_reply"),
         ("max_lateness: 3d", "max_lateness: 3d\ncaps: {SEND_TWITTER_DM: 3/day}", 5, "caps"),
