@@ -126,9 +126,9 @@ def test_ten_days_without_a_scheduler(house: House) -> None:
     assert len(house.accepted()) <= sum(before.values()) + 3
 
     live(house, revived + 14 * DAY)
+    _caps_pace_and_window_held(house)
     _nothing_is_lost(house, leads)
     _nothing_is_doubled(house)
-    _caps_pace_and_window_held(house)
     _lateness_was_applied(house, revived)
 
 
