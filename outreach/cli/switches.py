@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli.output import AsJson, document, done, note, require_word, say, table
-from outreach.cli.session import opened, operator
+from outreach.cli.session import at_the_switch, opened, operator
 from outreach.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from outreach.app import App
-    from outreach.models.base import Row
+    from outreach.models.base import Database, Row
     from outreach.runtime.stale import Answer, Scope, StaleNode
 
 live = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Whether real providers may be called.")
@@ -87,23 +87,19 @@ def pause(
     what = _one_of(everything, account, sequence, person)
     if not reason.strip():
         raise UsageError("a pause needs a reason", hint="--reason 'why'")
-    with opened(ctx) as app:
-        context, by, scope = app.context, operator(), _scope(app, account, sequence, person)
+    with at_the_switch(ctx) as desk:
+        named, by = _ids(desk.db, account, sequence, person), operator()
         begun = time.monotonic()
         if everything:
-            control.pause_all(context, reason, by)
+            control.pause_all(desk, reason, by)
         elif account:
-            control.set_account(context, account, reason, by)
+            control.set_account(desk, account, reason, by)
         elif sequence:
-            control.set_sequence(context, sequence, "paused", reason, by)
-        elif scope.person is not None:
-            control.pause_person(context, scope.person, reason, by)
+            control.set_sequence(desk, sequence, "paused", reason, by)
+        else:
+            control.pause_person(desk, named["person"], reason, by)
         seconds = time.monotonic() - begun
-        calls = context.db.run(
-            lambda tx: pausing.calls_under_way(
-                tx, account=scope.account, sequence=scope.sequence, person=scope.person, limit=_MOST_CALLS
-            )
-        )
+        calls = desk.db.run(lambda tx: pausing.calls_under_way(tx, **named, limit=_MOST_CALLS))
     if as_json:
         document({"paused": what, "reason": reason, "seconds": round(seconds, 3), "calls_under_way": calls})
     else:
@@ -124,18 +120,21 @@ def _say_paused(what: str, reason: str, seconds: float, calls: "Sequence[Row]") 
         say(f"  (the first {_MOST_CALLS})")
 
 
-def _scope(app: "App", account: str, sequence: str, person: str) -> "Scope":
-    """By id. Raises NotFound naming the nearest."""
-    from outreach.cli.who import find_person
-    from outreach.models import accounts, sequences
-    from outreach.runtime.stale import Scope
+def _ids(db: "Database", account: str, sequence: str, person: str) -> dict[str, int]:
+    """What is named, by id. Raises NotFound naming the nearest."""
+    if account:
+        from outreach.models import accounts
 
-    db = app.context.db
-    return Scope(
-        account=db.run(lambda tx: int(accounts.find(tx, account)["id"])) if account else None,
-        sequence=db.run(lambda tx: int(sequences.find(tx, sequence)["id"])) if sequence else None,
-        person=find_person(db, person) if person else None,
-    )
+        return {"account": int(db.run(lambda tx: accounts.find(tx, account))["id"])}
+    if sequence:
+        from outreach.models import sequences
+
+        return {"sequence": int(db.run(lambda tx: sequences.find(tx, sequence))["id"])}
+    if person:
+        from outreach.cli.who import find_person
+
+        return {"person": find_person(db, person)}
+    return {}
 
 
 _Stale = Annotated[
@@ -153,12 +152,12 @@ def resume(
     plan: Annotated[bool, typer.Option("--plan", help="Only show what has become too late.")] = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Go on: caps and pace keep what has piled up from bursting out, and you are asked about steps that have become too late."""
-    from outreach.runtime.stale import Answer, stale_nodes
+    from outreach.runtime.stale import Answer, Scope, stale_nodes
 
     what = _one_of(everything, account, sequence, person)
     require_word("stale", stale, [_OWN, *(word.value for word in Answer)])
     with opened(ctx) as app:
-        scope = _scope(app, account, sequence, person)
+        scope = Scope(**_ids(app.context.db, account, sequence, person))
         found = stale_nodes(app.context, scope)
         if not as_json:
             _say_stale(found)
