@@ -193,10 +193,14 @@ def _asked(found: "Sequence[StaleNode]") -> str:
         return _OWN
     for word, meaning in _MEANINGS.items():
         note(f"  {word:<4}  {meaning}")
-    import click
+    return str(typer.prompt("What becomes of them?", default=_OWN, value_proc=_word, err=True))
 
-    words = click.Choice(list(_MEANINGS))
-    return str(typer.prompt("What becomes of them?", default=_OWN, type=words, err=True))
+
+def _word(typed: str) -> str:
+    """One of the answers; whoever types another is asked again."""
+    if typed not in _MEANINGS:
+        raise typer.BadParameter(f"say one of {', '.join(_MEANINGS)}")
+    return typed
 
 
 def _resume(app: "App", scope: "Scope", account: str, sequence: str, answer: "Answer | None") -> None:

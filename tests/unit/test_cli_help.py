@@ -74,6 +74,16 @@ def test_the_help_loads_nothing_heavy() -> None:
     assert "Commands:" in done.stdout
 
 
+def test_a_pause_loads_the_database_and_nothing_else() -> None:
+    """It is wanted within the second, on a machine that may be busy: what the engine needs costs twice as much again."""
+    program = (
+        "import sys; import outreach.cli.root, outreach.runtime.control, outreach.models.pausing;"
+        "sys.exit(', '.join(m for m in ('redis', 'dramatiq', 'httpx', 'jinja2', 'yaml', 'limits') if m in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_command_is_a_usage_error_that_names_the_nearest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
