@@ -41,23 +41,20 @@ def account_states(tx: Tx) -> dict[int, bool]:
 #: Leads that wait for nothing but what ends now, and are due: a step of theirs may have grown stale. What stands still for
 #: another reason is judged when that ends.
 _RIPE = """
-SELECT l.id FROM lead l JOIN person p ON p.id = l.person_id JOIN sequence s ON s.id = l.sequence_id CROSS JOIN instance n
- WHERE l.id > %(after)s AND l.state = 'active' AND l.paused_at IS NULL AND l.version_id = ANY(%(versions)s)
+SELECT array_agg(l.id ORDER BY l.id) AS ids FROM lead l JOIN person p ON p.id = l.person_id JOIN sequence s ON s.id = l.sequence_id CROSS JOIN instance n
+ WHERE l.state = 'active' AND l.paused_at IS NULL AND l.version_id = ANY(%(versions)s)
    AND CASE WHEN %(person)s::bigint IS NULL THEN p.paused_at IS NULL ELSE p.id = %(person)s END
    AND CASE WHEN %(sequence)s::bigint IS NULL THEN s.state = 'active' ELSE s.id = %(sequence)s END
    AND (%(everything)s OR n.paused_at IS NULL)
    AND (%(account)s::bigint IS NULL OR EXISTS (SELECT 1 FROM lead_binding k WHERE k.lead_id = l.id AND k.account_id = %(account)s))
    AND (l.due_at <= %(now)s OR l.waiting_on = 'pause'
-        OR EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = l.id AND e.state = 'planned' AND e.late_at <= %(now)s))
- ORDER BY l.id LIMIT %(limit)s"""
+        OR EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = l.id AND e.state = 'planned' AND e.late_at <= %(now)s))"""
 
 
-def ripe_leads(
-    tx: Tx, scope: dict[str, Any], versions: Sequence[int], *, now: datetime, after: int, limit: int
-) -> list[int]:
-    """The next page of them. `scope`: account, sequence, person, everything: what is resumed."""
-    rows = tx.rows(_RIPE, {**scope, "versions": list(versions), "now": now, "after": after, "limit": limit})
-    return [row["id"] for row in rows]
+def ripe_leads(tx: Tx, scope: dict[str, Any], versions: Sequence[int], now: datetime) -> list[int]:
+    """All of them, by id. `scope`: account, sequence, person, everything: what is resumed."""
+    found: list[int] | None = tx.value(_RIPE, {**scope, "versions": list(versions), "now": now})
+    return found or []
 
 
 def steps(tx: Tx, execution_ids: Sequence[int]) -> dict[int, Row]:

@@ -77,7 +77,7 @@ def stale_nodes(ctx: Context, scope: Scope) -> list[StaleNode]:
     """What would be judged too late if the scope went on now, by sequence and node. Writes nothing."""
     counts: Counter[tuple[str, str, str, IfLate]] = Counter()
     for page in _pages(ctx, scope):
-        for one in ctx.db.run(lambda tx, page=page: _found(ctx, tx, scope, page)):  # type: ignore[misc]
+        for one in ctx.db.run(lambda tx, page=page: _seen(ctx, tx, scope, page)):  # type: ignore[misc]
             assert one.node.lateness is not None
             counts[one.graph.sequence, one.node.key, one.node.kind.value, one.node.lateness.then] += 1
     return [
@@ -95,18 +95,13 @@ def answer_stale(ctx: Context, scope: Scope, answer: Answer, by: str) -> int:
 
 
 def _pages(ctx: Context, scope: Scope) -> Iterator[list[int]]:
-    versions = ctx.db.run(_versions)
-    after = 0
-    while versions:
-        page = ctx.db.run(
-            lambda tx, after=after: pausing.ripe_leads(  # type: ignore[misc]
-                tx, scope.values, versions, now=ctx.clock.at(tx.database_now()), after=after, limit=_PAGE
-            )
-        )
-        if not page:
-            return
-        yield page
-        after = page[-1]
+    ids = ctx.db.run(lambda tx: _ripe(ctx, tx, scope))
+    yield from (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
+
+
+def _ripe(ctx: Context, tx: Tx, scope: Scope) -> list[int]:
+    versions = _versions(tx)
+    return pausing.ripe_leads(tx, scope.values, versions, ctx.clock.at(tx.database_now())) if versions else []
 
 
 def _versions(tx: Tx) -> list[int]:
@@ -128,19 +123,17 @@ def _has_limits(graph: Graph | None) -> bool:
 # --- looking ---------------------------------------------------------------------------------------------------
 
 
-def _found(ctx: Context, tx: Tx, scope: Scope, lead_ids: Sequence[int]) -> list[_Stale]:
-    """The stale ones among them; their rows are locked."""
-    locked = executions.lock_leads(tx, lead_ids)
-    if not locked:
+def _seen(ctx: Context, tx: Tx, scope: Scope, lead_ids: Sequence[int]) -> list[_Stale]:
+    return _found(tx, scope, leads.read_all(tx, lead_ids), ctx.clock.at(tx.database_now()))
+
+
+def _found(tx: Tx, scope: Scope, standing: Sequence[Lead], now: datetime) -> list[_Stale]:
+    """The stale ones among them. With a call under way decide() waits for it."""
+    graphs = [(lead, _graph(tx, lead.version_id)) for lead in standing if lead.active]
+    asked = [(lead, graph) for lead, graph in graphs if graph is not None]
+    if not asked:
         return []
-    now = ctx.clock.at(max(one.database_now for one in locked.values()))
-    standing = [
-        (one.lead, _graph(tx, one.lead.version_id))
-        for one in locked.values()
-        if one.lead.active and one.open is None
-    ]
-    asked = [(lead, graph) for lead, graph in standing if graph is not None]
-    rows = leads.views(tx, asked) if asked else {}
+    rows = leads.views(tx, asked)
     known = pausing.steps(
         tx, [row["execution_id"] for row in rows.values() if row["execution_id"] is not None]
     )
@@ -181,15 +174,15 @@ def _late_node(
 
 def answer_person(ctx: Context, tx: Tx, person_id: int, answer: Answer, by: str) -> int:
     """The same for one human, whose row the caller holds and whose pause has just ended."""
-    scope, now = Scope(person=person_id), ctx.clock.at(tx.database_now())
-    ripe = pausing.ripe_leads(tx, scope.values, _versions(tx), now=now, after=0, limit=_PAGE)
-    return _answer_page(ctx, tx, scope, ripe, answer, by)
+    scope = Scope(person=person_id)
+    return _answer_page(ctx, tx, scope, _ripe(ctx, tx, scope), answer, by)
 
 
 def _answer_page(ctx: Context, tx: Tx, scope: Scope, lead_ids: Sequence[int], answer: Answer, by: str) -> int:
     """Plan what is stale among these leads, and do to it what was said. Hints are left to the sweep: nothing bursts out."""
-    found = {one.lead.id: one for one in _found(ctx, tx, scope, lead_ids)}
+    locked = executions.lock_leads(tx, lead_ids)
     now = ctx.clock.at(tx.database_now())
+    found = {one.lead.id: one for one in _found(tx, scope, [one.lead for one in locked.values()], now)}
     stale_leads = [one.lead for one in found.values()]
     go_on_all(ctx, tx, stale_leads, now)
     planned = _planned(tx, list(found.values()), now)
