@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from outreach.engine.compiler import Compiled
 from outreach.engine.graph import Graph, Message, Node
@@ -10,6 +10,15 @@ from outreach.engine.problems import CODES, Mark, Problem
 
 _TOP = Mark(1, 1)
 _CODE = "S401"
+#: What is words, or is compared word by word below; whatever else a graph or a node has, today or tomorrow, must be equal.
+_GRAPHS_OWN = frozenset({"sequence", "nodes", "defaults", "opt_out_line", "format"})
+_NODES_OWN = frozenset({"key", "message"})
+_SAID = {
+    "kind": "it is another kind of action",
+    "edges": "where it leads, or when, is another",
+    "wait": "it waits for another time",
+    "lateness": "how late it may be is another",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,7 @@ def _problem(mark: Mark, path: str, message: str) -> Problem:
 
 
 def _of_sequence(old: Graph, new: Compiled) -> Iterator[Problem]:
-    for name in ("start", "window", "caps", "exclude_already_contacted", "on_reply"):
+    for name in (field.name for field in fields(old) if field.name not in _GRAPHS_OWN):
         if getattr(old, name) != getattr(new.graph, name):
             yield _problem(_mark_of(new, name), name, f"`{name}` is not what leads in flight have.")
     if old.defaults.keys() != new.graph.defaults.keys():
@@ -69,26 +78,27 @@ def _of_nodes(old: Graph, new: Compiled) -> Iterator[Problem]:
 
 
 def _differences(old: Node, new: Node) -> Iterator[str]:
-    if old.kind is not new.kind:
-        yield f"it was {old.kind.value}"
-    if old.edges != new.edges:
-        yield "where it leads, or when, is another"
-    if old.wait != new.wait:
-        yield "it waits for another time"
-    if old.lateness != new.lateness:
-        yield "how late it may be is another"
-    if old.message is not None and new.message is not None:
+    for name in (field.name for field in fields(old) if field.name not in _NODES_OWN):
+        if getattr(old, name) != getattr(new, name):
+            yield _SAID.get(name, f"`{name}` is another")
+    if (old.message is None) != (new.message is None):
+        yield "it has a message now, or has none any more"
+    elif old.message is not None and new.message is not None:
         yield from _message_differences(old.message, new.message)
 
 
 def _message_differences(old: Message, new: Message) -> Iterator[str]:
     """Who gets which variant hangs on keys, weights and their order."""
-    if [(v.key, v.weight) for v in old.variants] != [(v.key, v.weight) for v in new.variants]:
+    if [replace(v, body="", subject=None) for v in old.variants] != [
+        replace(v, body="", subject=None) for v in new.variants
+    ]:
         yield "its variants or their weights are others, so people would change theirs"
     elif [v.subject is None for v in old.variants] != [v.subject is None for v in new.variants]:
         yield "a subject is new or gone"
     if (old.fallback is None) != (new.fallback is None):
         yield "its fallback is new or gone, so other people would be written to"
+    if replace(old, variants=(), fallback=None) != replace(new, variants=(), fallback=None):
+        yield "its message differs in more than its texts"
 
 
 # --- the words ---------------------------------------------------------------------------------------------------

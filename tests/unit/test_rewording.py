@@ -83,6 +83,7 @@ def test_a_default_is_words_of_the_texts_that_use_it() -> None:
         ("max_lateness: 3d", "max_lateness: 4d", 7, "actions.follow"),
         ("variables: {city: your town}", "variables: {city: your town, name: you}", 1, "variables"),
         ("max_lateness: 3d", "max_lateness: 3d\non_reply: continue", 1, "on_reply"),
+        ("max_lateness: 3d", "max_lateness: 3d\nreview_first: 5", 1, "review_first"),
         ("max_lateness: 3d", "max_lateness: 3d\ncaps: {SEND_TWITTER_DM: 3/day}", 5, "caps"),
     ],
 )
@@ -99,7 +100,7 @@ def test_an_action_that_is_new_or_gone_is_refused() -> None:
 
 def test_an_action_of_another_kind_is_refused() -> None:
     other = edited("do: FOLLOW_ON_TWITTER", "do: UNFOLLOW_ON_TWITTER")
-    assert [p.message for p in more_than_words(OLD, other)] == ["follow: it was FOLLOW_ON_TWITTER."]
+    assert [p.message for p in more_than_words(OLD, other)] == ["follow: it is another kind of action."]
 
 
 @pytest.mark.parametrize(
