@@ -1,4 +1,4 @@
-"""Leads: enrolled, listed, shown, paused, stopped; and why a human's leads are where they are."""
+"""Leads: listed, shown, paused, stopped; and why a human's leads are where they are."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli import output
-from outreach.cli.output import MOST_ROWS, AsJson, Limit, Reason, say
+from outreach.cli.output import AsJson, Limit, Reason, say
 from outreach.cli.session import opened, operator
 from outreach.errors import UsageError
 
@@ -23,38 +23,6 @@ lead = typer.Typer(
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")
 _Id = Annotated[int, typer.Argument(metavar="ID", help="The lead's number.")]
-
-
-def enroll(
-    ctx: typer.Context,
-    sequence: Annotated[str, typer.Argument(help="The sequence's name.")],
-    segments: Annotated[list[str], typer.Option("--segment", help="Whose members; give it again for more.")],
-    accounts: Annotated[list[str] | None, typer.Option("--account", help="CHANNEL=NAME or NAME.")] = None,
-    pools: Annotated[list[str] | None, typer.Option("--pool", help="A sender pool.")] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Also those who have been through it before.")
-    ] = False,
-    limit: Annotated[int, typer.Option(help="At most so many; 0: all.", min=0, max=MOST_ROWS)] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Enroll the segments' people in a sequence. Doing it again adds only those who are new."""
-    from outreach.runtime.enroll import enroll as enrolled
-
-    with opened(ctx) as app:
-        answer = enrolled(
-            app.context, sequence, segments, account_names=accounts or (), pools=pools or (), again=again, limit=limit or None, by=operator()
-        )  # fmt: skip
-        app.hint(answer.hints)
-    values = output.plain(answer)
-    values.pop("hints")
-    if as_json:
-        output.document(values)
-        return
-    say(
-        f"{answer.enrolled} of {answer.members} enrolled in {answer.sequence} version {answer.version} (batch {answer.batch})"
-    )
-    for reason, count in answer.left_out.items():
-        say(f"  {count} left out: {reason}")
 
 
 def with_alias(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,6 +231,5 @@ def _instant(value: Any) -> Any:
 
 def add_to(cli: typer.Typer) -> None:
     """Register these commands."""
-    cli.command()(enroll)
     cli.add_typer(lead, name="lead")
     cli.command()(why)

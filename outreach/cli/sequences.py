@@ -71,6 +71,14 @@ def _say_checked(name: str, answer: "Compiled | list[Problem]", problems: Sequen
         say(f"{name}: {answer.graph.sequence} is fine, {len(answer.graph.nodes)} actions")
 
 
+HotText = Annotated[
+    bool,
+    typer.Option(
+        "--hot-text", help="Words alone have changed: leads in flight get them too. Shown first, then asked."
+    ),
+]
+
+
 @sequence.command()
 def publish(
     ctx: typer.Context,
@@ -78,12 +86,19 @@ def publish(
     segments: Segments = None,
     accounts: Accounts = None,
     pools: Pools = None,
+    hot_text: HotText = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask (--hot-text).")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs.
 
     And the lanes, as check --segment shows them: of the segments named, else of all.
     """
+    if hot_text:
+        from outreach.cli.hot_text import publish_hot
+
+        publish_hot(ctx, bytes_of(file), str(file), yes, as_json)
+        return
     from outreach.cli.lanes import forecast_to_json, of_published, say_forecast
     from outreach.runtime.publish import check as checked
     from outreach.runtime.publish import publish as published

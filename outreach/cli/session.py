@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import typer
 
     from outreach.app import App
+    from outreach.clock import Clock
     from outreach.models.base import Database
+    from outreach.models.instance import Instance
 
 #: The name of an instance that nobody named.
 DEFAULT_INSTANCE = "local"
@@ -136,13 +138,47 @@ def opened(ctx: "typer.Context") -> Iterator["App"]:
         app = apps.build(settings)
         apps.override(app)
         try:
-            note(f"{app.instance.mode} · {app.instance.name}{_pause(app)}")
+            note(f"{app.instance.mode} · {app.instance.name}{_pause(app.instance)}")
             yield app
         finally:
             apps.override(None)
             app.close()
 
 
-def _pause(app: "App") -> str:
-    reason = app.instance.pause_reason
-    return f" · PAUSED: {reason}" if reason else ""
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a switch needs of an app: it works at once, and while Redis is away."""
+
+    db: "Database"
+    clock: "Clock"
+
+
+@contextmanager
+def at_the_switch(ctx: "typer.Context") -> Iterator[Desk]:
+    """The database and its clock, and nothing else. The mode is shown, on stderr."""
+    from outreach.cli.output import note
+    from outreach.clock import LiveClock
+    from outreach.models import instance
+
+    with _with_database(ctx) as settings, connected(settings) as db:
+        row = db.run(instance.read)
+        instance.require_same_clock(
+            row, name=settings.instance, origin=settings.clock_origin, factor=settings.clock_factor
+        )
+        note(f"{row.mode} · {row.name}{_pause(row)}")
+        yield Desk(db, LiveClock(origin=settings.clock_origin, factor=settings.clock_factor))
+
+
+@contextmanager
+def _with_database(ctx: "typer.Context") -> Iterator[Settings]:
+    """Settings of a database that runs: only where no URL names one are servers of this machine asked for it."""
+    settings = read_settings(ctx)
+    if settings.database_url is not None:
+        yield on_its_clock(settings)
+        return
+    with served(ctx) as ready:
+        yield ready
+
+
+def _pause(row: "Instance") -> str:
+    return f" · PAUSED: {row.pause_reason}" if row.pause_reason else ""

@@ -60,6 +60,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "S311": (Severity.WARNING, "an opt-out line that names no way out"),
     "S312": (Severity.WARNING, "a variable that no message uses"),
     "S313": (Severity.WARNING, "a required variable has a default"),
+    "S401": (Severity.ERROR, "more than words has changed"),
 }
 
 

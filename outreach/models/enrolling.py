@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from outreach.models.base import Row, Tx, to_json
+from outreach.models.batches import UNDONE
 
 #: The identity that a channel speaks to, the most stable first.
 IDENTITY_KINDS = {
@@ -17,7 +18,8 @@ IDENTITY_KINDS = {
 _CANDIDATE = """
 SELECT DISTINCT ON (p.id) p.id AS person_id, p.name, p.suppressed_at IS NOT NULL AS suppressed, p.invented,
        EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %(sequence)s AND l.state = 'active') AS active,
-       EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %(sequence)s) AS before,
+       EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %(sequence)s
+                  AND l.exit_reason IS DISTINCT FROM %(undone)s) AS before,
        (SELECT jsonb_object_agg(a.key, a.value) FROM (
             SELECT e.key, (array_agg(e.value ORDER BY f.updated_at DESC))[1] AS value
               FROM profile f, jsonb_each(f.attributes) e WHERE f.person_id = p.id GROUP BY e.key) a) AS attributes"""
@@ -32,7 +34,7 @@ _CHOSEN = f"{_CANDIDATE} FROM person p WHERE p.id = ANY(%(persons)s) ORDER BY p.
 
 def candidates(tx: Tx, segments: Sequence[str], sequence_id: int) -> list[Row]:
     """The members of the segments, each human once, with what stands against enrolling them and their attributes."""
-    return tx.rows(_CANDIDATES, {"segments": list(segments), "sequence": sequence_id})
+    return tx.rows(_CANDIDATES, {"segments": list(segments), "sequence": sequence_id, "undone": UNDONE})
 
 
 def chosen(tx: Tx, person_ids: Sequence[int], sequence_id: int) -> list[Row]:

@@ -130,7 +130,7 @@ LOCKED = f"{fields_of('the_lead', 'lead_', _COLUMNS)}, {', '.join(_FLAGS)}"
 _READ = Hot(f"""
 SELECT {fields_of("l", "", _COLUMNS)}, p.paused_at IS NOT NULL AS person_paused, p.suppressed_at IS NOT NULL AS suppressed,
        p.suppressed_at IS NOT NULL AND p.suppression_effective_at IS NULL AS draining
-  FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = %s""")
+  FROM lead l JOIN person p ON p.id = l.person_id WHERE l.id = ANY(%s)""")
 
 _WRITTEN = {
     "id": "bigint", "state": "text", "cursor": "text", "visits": "jsonb", "entered_at": "timestamptz", "due_at": "timestamptz",
@@ -157,7 +157,12 @@ def locked(row: Row) -> Lead:
 
 def read(tx: Tx, lead_id: int) -> Lead:
     """The lead as it stands; only write it back when its row is locked."""
-    return Lead(**tx.one(_READ, (lead_id,)))
+    return Lead(**tx.one(_READ, ([lead_id],)))
+
+
+def read_all(tx: Tx, lead_ids: Sequence[int]) -> list[Lead]:
+    """Leads as they stand, only to be looked at."""
+    return [Lead(**row) for row in tx.rows(_READ, (list(lead_ids),))]
 
 
 def of_person(tx: Tx, person_id: int) -> list[int]:

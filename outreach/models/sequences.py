@@ -54,6 +54,11 @@ def latest_version(tx: Tx, sequence_id: int) -> Version | None:
     return Version(**row) if row else None
 
 
+def sequence_of(tx: Tx, version_id: int) -> int:
+    """The sequence that the version is of."""
+    return int(tx.one("SELECT sequence_id FROM sequence_version WHERE id = %s", (version_id,))["sequence_id"])
+
+
 def by_hash(tx: Tx, sequence_id: int, content_hash: str) -> Row | None:
     """The version of exactly this content."""
     return tx.row(

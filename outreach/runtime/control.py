@@ -1,6 +1,10 @@
-"""Pause, resume, stop, archive, live: what an operator says, binding for every claim that begins after it returns."""
+"""Pause, resume, stop, archive, live: what an operator says, binding for every claim that begins after it returns.
+
+A pause wants the database and nothing else, and wants it at once: what moves leads is loaded by those functions that move them.
+"""
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import WaitingOn
@@ -8,13 +12,26 @@ from outreach.errors import ConfigurationError, NotFound, UsageError
 from outreach.models import accounts, events, executions, instance, leads, persons, sequences
 from outreach.models.base import SENDS_LOCK, Tx
 from outreach.models.instance import drain_claims
-from outreach.runtime.context import Context
-from outreach.runtime.hints import Hints
-from outreach.runtime.human import resume_person
-from outreach.runtime.moving import LOOK_AGAIN, go_on, leave
+
+if TYPE_CHECKING:
+    from outreach.clock import Clock
+    from outreach.models.base import Database
+    from outreach.runtime.context import Context
+    from outreach.runtime.hints import Hints
+    from outreach.runtime.stale import Answer
 
 
-def pause_all(ctx: Context, reason: str, by: str) -> None:
+class Desk(Protocol):
+    """The part of a Context that a switch needs."""
+
+    @property
+    def db(self) -> "Database": ...
+
+    @property
+    def clock(self) -> "Clock": ...
+
+
+def pause_all(ctx: Desk, reason: str, by: str) -> None:
     """Nothing is claimed any more when this returns; calls under way end by themselves."""
 
     def work(tx: Tx) -> None:
@@ -28,7 +45,7 @@ def pause_all(ctx: Context, reason: str, by: str) -> None:
     drain_claims(ctx.db, SENDS_LOCK)
 
 
-def resume_all(ctx: Context, by: str) -> None:
+def resume_all(ctx: Desk, by: str) -> None:
     """Caps and pace keep what has piled up from bursting out."""
 
     def work(tx: Tx) -> None:
@@ -47,7 +64,7 @@ _SEQUENCE_EVENTS = {
 }
 
 
-def set_sequence(ctx: Context, name: str, state: str, reason: str | None, by: str) -> None:
+def set_sequence(ctx: Desk, name: str, state: str, reason: str | None, by: str) -> None:
     """active, paused or archived. Leads of a paused or archived sequence stay where they are."""
 
     def work(tx: Tx) -> None:
@@ -75,7 +92,7 @@ def set_sequence(ctx: Context, name: str, state: str, reason: str | None, by: st
         drain_claims(ctx.db, SENDS_LOCK)
 
 
-def set_account(ctx: Context, name: str, reason: str | None, by: str) -> None:
+def set_account(ctx: Desk, name: str, reason: str | None, by: str) -> None:
     """Pause an account for a reason, or (None) let it send again."""
 
     def work(tx: Tx) -> None:
@@ -96,8 +113,9 @@ def set_account(ctx: Context, name: str, reason: str | None, by: str) -> None:
 # --- one lead, one person --------------------------------------------------------------------------------------
 
 
-def pause_lead(ctx: Context, lead_id: int, reason: str, by: str) -> None:
+def pause_lead(ctx: "Context", lead_id: int, reason: str, by: str) -> None:
     """The lead stays where it is; a call under way is left to end."""
+    from outreach.runtime.moving import LOOK_AGAIN
 
     def work(tx: Tx) -> None:
         now, lead = _locked_active(ctx, tx, lead_id)
@@ -111,10 +129,11 @@ def pause_lead(ctx: Context, lead_id: int, reason: str, by: str) -> None:
     ctx.db.run(work)
 
 
-def resume_lead(ctx: Context, lead_id: int, by: str) -> Hints:
+def resume_lead(ctx: "Context", lead_id: int, by: str) -> "Hints":
     """The lead goes on from where it is."""
+    from outreach.runtime.moving import go_on
 
-    def work(tx: Tx) -> Hints:
+    def work(tx: Tx) -> "Hints":
         now, lead = _locked_active(ctx, tx, lead_id)
         if lead.paused_at is None:
             raise UsageError(f"lead {lead_id} is not paused")
@@ -130,8 +149,9 @@ def resume_lead(ctx: Context, lead_id: int, by: str) -> Hints:
     return ctx.db.run(work)
 
 
-def stop_lead(ctx: Context, lead_id: int, reason: str, by: str) -> None:
+def stop_lead(ctx: "Context", lead_id: int, reason: str, by: str) -> None:
     """The lead exits; what is planned is cancelled, an open call is left to T2."""
+    from outreach.runtime.moving import leave
 
     def work(tx: Tx) -> None:
         now, lead = _locked_active(ctx, tx, lead_id)
@@ -141,7 +161,7 @@ def stop_lead(ctx: Context, lead_id: int, reason: str, by: str) -> None:
     ctx.db.run(work)
 
 
-def _locked_active(ctx: Context, tx: Tx, lead_id: int) -> tuple[datetime, leads.Lead]:
+def _locked_active(ctx: "Context", tx: Tx, lead_id: int) -> tuple[datetime, leads.Lead]:
     locked = executions.lock_lead(tx, lead_id)
     if locked is None:
         raise NotFound(f"no lead {lead_id}", hint="outreach lead list shows them")
@@ -153,7 +173,7 @@ def _locked_active(ctx: Context, tx: Tx, lead_id: int) -> tuple[datetime, leads.
     return ctx.clock.at(locked.database_now), lead
 
 
-def pause_person(ctx: Context, person_id: int, reason: str, by: str) -> None:
+def pause_person(ctx: Desk, person_id: int, reason: str, by: str) -> None:
     """Nothing is sent to this human by any sequence."""
 
     def work(tx: Tx) -> None:
@@ -182,13 +202,19 @@ def pause_person(ctx: Context, person_id: int, reason: str, by: str) -> None:
     ctx.db.run(work)
 
 
-def unpause_person(ctx: Context, person_id: int, by: str) -> Hints:
-    """The human's leads go on."""
+def unpause_person(ctx: "Context", person_id: int, by: str, stale: "Answer | None" = None) -> "Hints":
+    """The human's leads go on. `stale`: what becomes of steps that have come too late; None: as their sequences say."""
+    from outreach.runtime.human import resume_person
+    from outreach.runtime.stale import answer_person
 
-    def work(tx: Tx) -> Hints:
+    def work(tx: Tx) -> "Hints":
         person = persons.lock_present(tx, person_id)
         if person is None:
             raise NotFound(f"no person {person_id}")
+        if stale is not None:
+            # Under the person's lock nobody judges them in between.
+            persons.set_paused(tx, person.id, None, ctx.clock.at(person.database_now))
+            answer_person(ctx, tx, person.id, stale, by)
         return resume_person(ctx, tx, person.id, ctx.clock.at(person.database_now), by)
 
     return ctx.db.run(work)
@@ -197,7 +223,7 @@ def unpause_person(ctx: Context, person_id: int, by: str) -> Hints:
 # --- the live switch -------------------------------------------------------------------------------------------
 
 
-def go_live(ctx: Context, typed: str, by: str) -> None:
+def go_live(ctx: "Context", typed: str, by: str) -> None:
     """Real providers may be called from now on. `typed` must be the instance's name. Raises ConfigurationError."""
 
     def work(tx: Tx) -> None:
@@ -221,7 +247,7 @@ def go_live(ctx: Context, typed: str, by: str) -> None:
     ctx.db.run(work)
 
 
-def go_simulated(ctx: Context, by: str) -> None:
+def go_simulated(ctx: "Context", by: str) -> None:
     """No provider beyond this machine is called any more when this returns."""
 
     def work(tx: Tx) -> None:

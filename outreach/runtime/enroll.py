@@ -10,7 +10,7 @@ from outreach.engine.graph import Graph
 from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound, UsageError
 from outreach.ids import bucket, new_key
-from outreach.models import accounts, enrolling, events, sequences
+from outreach.models import accounts, batches, enrolling, events, sequences
 from outreach.models.base import Row, Tx
 from outreach.runtime import hints
 from outreach.runtime.context import Context
@@ -66,7 +66,10 @@ def enroll(
         require_segments(tx, segments)
         senders = find_senders(tx, channels_of(graph), account_names, pools)
         rows = enrolling.candidates(tx, segments, found["id"])
-        return _enroll(ctx, tx, found, version, graph, senders, rows, again=again, limit=limit, by=by)
+        enrolled = _enroll(ctx, tx, found, version, graph, senders, rows, again=again, limit=limit, by=by)
+        now, made = ctx.clock.at(tx.database_now()), [hint.id for hint in enrolled.hints]
+        batches.note(tx, enrolled.batch, found["id"], version.id, segments, made, at=now, by=by)
+        return enrolled
 
     return ctx.db.run(work)
 

@@ -6,7 +6,7 @@ from outreach.content.templates import check_template
 from outreach.engine.compiler import Compiled, compile_bytes
 from outreach.engine.events import EventKind
 from outreach.engine.problems import Problem
-from outreach.errors import UsageError
+from outreach.errors import ConflictError, UsageError
 from outreach.limits.caps import parse_caps
 from outreach.models import events, sequences
 from outreach.models.base import Tx
@@ -38,9 +38,12 @@ def _cap_problem(text: str) -> str | None:
 
 
 def publish(
-    ctx: Context, data: bytes, filename: str, *, by: str, built_in: bool = False
+    ctx: Context, data: bytes, filename: str, *, by: str, built_in: bool = False, follows: int | None = None
 ) -> Published | list[Problem]:
-    """Version N + 1 if the file says something new; its problems, and nothing written, if it has any."""
+    """Version N + 1 if the file says something new; its problems, and nothing written, if it has any.
+
+    `follows`: the version that must still be the newest, because somebody was shown the difference to it. Raises ConflictError.
+    """
     compiled = check(data, filename)
     if not isinstance(compiled, Compiled):
         return compiled
@@ -60,6 +63,8 @@ def publish(
                 new=False,
                 warnings=compiled.warnings,
             )
+        if follows is not None and (newest is None or newest.id != follows):
+            raise ConflictError(f"another version of {name} was published meanwhile", hint="look again")
         version = sequences.insert_version(
             tx, sequence_id, compiled.graph, number=newest.version + 1 if newest else 1, content_hash=compiled.content_hash,
             source=data.decode("utf-8-sig"), by=by, now=now,

@@ -42,7 +42,9 @@ def test_each_example_is_understood(example: list[str]) -> None:
     command, words = get_command(cli), list(example)
     context = command.make_context("outreach", words[:1], resilient_parsing=True)
     while hasattr(command, "commands"):
-        name = words.pop(0)
+        # `enroll SEQUENCE` is `enroll people SEQUENCE`.
+        default = getattr(command, "default_command", None)
+        name = words.pop(0) if default is None or words[0] in command.commands else default
         command = command.commands[name]
         context = type(context)(command, parent=context, info_name=name)
     # Raises a usage error for an option that is not known, and for an argument that is missing.

@@ -111,7 +111,7 @@ class Lane:
             handles = [f"p{len(self.victims) + len(victims) + n}" for n in range(number)]
             if not handles:
                 continue
-            self._post("/__sim/world", {"people": people(*handles)})
+            self.add_people(people(*handles))
             persons = [self.house.person(h, basis="opt_in") for h in handles]
             segment = self.house.segment(f"{trial}-{sequence}", persons)
             made = enroll(self.app.context, sequence, [segment], account_names=(account,), by="test").hints
@@ -119,6 +119,10 @@ class Lane:
             victims += [Victim(trial=trial, lead_id=h.id, kind=kind) for h in made]
         self.victims += victims
         return victims
+
+    def add_people(self, known: Sequence[Mapping[str, Any]]) -> None:
+        """People whom the simulator knows from now on."""
+        self._post("/__sim/world", {"people": list(known)})
 
     def _post(self, path: str, body: Mapping[str, Any]) -> None:
         httpx.post(f"{self.simulator_url}{path}", json=body, trust_env=False).raise_for_status()
@@ -178,6 +182,16 @@ class Lane:
 
     def hint(self, *messages: Any) -> None:
         enqueue_many(self.app.broker, messages)
+
+    def queues_are_empty(self) -> bool:
+        """No message waits to be fetched, and none is fetched and not done with."""
+        broker = cast(Any, self.app.broker)
+        waiting = [
+            key
+            for key in broker.client.scan_iter(f"{broker.namespace}:*")
+            if broker.client.type(key) in (b"list", b"set")
+        ]
+        return not waiting
 
     def _forget_hints(self) -> None:
         """As a Redis that lost everything: what dead workers had fetched must not get in the way of the next victim."""

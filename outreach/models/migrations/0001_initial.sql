@@ -291,6 +291,22 @@ CREATE TABLE message_template (
 );
 
 -- --- who is where ------------------------------------------------------------------------------------------
+-- One enrolment by hand: what can be undone as a whole. Its leads carry the id and lie between the first and the last.
+CREATE TABLE enroll_batch (
+    id          text PRIMARY KEY,
+    sequence_id bigint NOT NULL REFERENCES sequence,
+    version_id  bigint NOT NULL REFERENCES sequence_version,
+    segments    jsonb NOT NULL,                      -- names
+    enrolled    integer NOT NULL CHECK (enrolled > 0),
+    first_lead  bigint NOT NULL,
+    last_lead   bigint NOT NULL,
+    at          timestamptz NOT NULL,
+    by          text NOT NULL,
+    undone_at   timestamptz,
+    undone_by   text,
+    CHECK (first_lead <= last_lead),
+    CHECK ((undone_at IS NULL) = (undone_by IS NULL))
+);
 CREATE TABLE lead (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     person_id      bigint NOT NULL REFERENCES person,
