@@ -42,7 +42,7 @@ def list_all(
 def start(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False) -> None:
     """Claim it: the gate judges first, then you see whom, by which account, and the text to paste."""
     from outreach.models import reports
-    from outreach.runtime.human import start as started
+    from outreach.runtime.taking import start as started
 
     with opened(ctx) as app:
         found = started(app.context, task_id, by or operator())

@@ -9,8 +9,8 @@ from outreach.models import accounts, events, executions, instance, leads, perso
 from outreach.models.base import SENDS_LOCK, Tx
 from outreach.models.instance import drain_claims
 from outreach.runtime.context import Context
+from outreach.runtime.decided import resume_person
 from outreach.runtime.hints import Hints
-from outreach.runtime.human import resume_person
 from outreach.runtime.moving import LOOK_AGAIN, go_on, leave
 
 
