@@ -161,6 +161,23 @@ def void_of_lead(tx: Tx, lead_id: int, reason: str, now: datetime) -> list[Row]:
     )
 
 
+def asking(tx: Tx) -> list[Row]:
+    """kind, tasks: open ones that ask for a decision."""
+    return tx.rows(
+        "SELECT kind, count(*) AS tasks FROM task WHERE state = 'open' AND kind <> 'act' GROUP BY kind ORDER BY kind"
+    )
+
+
+def with_words(tx: Tx, task_id: int) -> Row:
+    """The task, and the words it is about: what they wrote, or what was, or is to be, sent. Raises NotFound."""
+    row = read(tx, task_id)
+    words = tx.value(
+        "SELECT coalesce((SELECT m.text FROM inbound m WHERE m.id = %s), (SELECT b.body FROM message_body b WHERE b.execution_id = %s))",
+        (row["inbound_id"], row["execution_id"]),
+    )
+    return {**row, "words": words}
+
+
 # --- evidence, addresses, caps ---------------------------------------------------------------------------------
 
 
@@ -178,7 +195,7 @@ def in_hand(tx: Tx, account_id: int, identity_ids: Sequence[int]) -> list[Row]:
 #: The handle that is written to and the names it goes by; where the person has only one account there, all their names on the channel.
 _ADDRESSES = """
 SELECT x.kind, x.value, x.shown FROM identity i JOIN identity x ON x.person_id = i.person_id
- WHERE i.id = %(identity)s AND split_part(x.kind, '_', 1) = split_part(i.kind, '_', 1) AND x.status <> 'closed'
+ WHERE i.id = (SELECT e.identity_id FROM task t JOIN execution e ON e.id = t.execution_id WHERE t.id = %(task)s) AND split_part(x.kind, '_', 1) = split_part(i.kind, '_', 1) AND x.status <> 'closed'
    AND (x.id = i.id
         OR EXISTS (SELECT 1 FROM identity_link k WHERE k.source = 'resolved' AND k.status = 'active'
                       AND k.a = least(i.id, x.id) AND k.b = greatest(i.id, x.id))
@@ -186,9 +203,9 @@ SELECT x.kind, x.value, x.shown FROM identity i JOIN identity x ON x.person_id =
  ORDER BY x.id <> i.id, x.id"""
 
 
-def addresses(tx: Tx, identity_id: int) -> list[Row]:
-    """kind, value, shown: how to find the account of theirs that is written to, itself first."""
-    return tx.rows(_ADDRESSES, {"identity": identity_id})
+def addresses_of_task(tx: Tx, task_id: int) -> list[Row]:
+    """kind, value, shown: how to find the account of theirs that the task is about, itself first."""
+    return tx.rows(_ADDRESSES, {"task": task_id})
 
 
 _DONE_BY_HAND = """

@@ -99,7 +99,7 @@ def take_next(
             shut.add((row["account_id"], row["action_kind"]))
         if len(refused) >= _MOST_ASKED or answer.rule == _FOR_EVERYBODY:
             break
-    return NothingToTake(refused=refused)
+    return NothingToTake(refused=tuple(refused))
 
 
 def _offered(ctx: Context, action: str | None, account: str | None) -> Iterator[Row]:
