@@ -54,6 +54,16 @@ def of_reply(tx: Tx, inbound_id: int, person_id: int) -> int | None:
     return found
 
 
+def has_questions(tx: Tx, person_id: int) -> bool:
+    """Does another reply of theirs wait to be read by a human?"""
+    return bool(
+        tx.value(
+            f"SELECT EXISTS (SELECT 1 FROM task WHERE person_id = %s AND kind = 'decide' AND inbound_id IS NOT NULL AND state IN {_LIVE})",
+            (person_id,),
+        )
+    )
+
+
 def listed(
     tx: Tx,
     *,
