@@ -1,4 +1,4 @@
-"""What goes on: events, replies, funnels, and how things stand."""
+"""What goes on: events, funnels, and how things stand."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -80,16 +80,6 @@ def _one_line(row: "Row") -> str:
     import json
 
     return json.dumps(output.plain(with_alias(row)), ensure_ascii=False)
-
-
-def replies(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """What people wrote, newest first, and how it was understood."""
-    from outreach.models import reports
-
-    with opened(ctx) as app:
-        rows = app.context.db.run(lambda tx: reports.replies(tx, limit))
-    columns = ("occurred_at", "person", "channel", "account", "class", "state", "text")
-    output.listing([with_alias(row) for row in rows], columns, as_json, empty="no replies yet")
 
 
 def stats(
@@ -210,5 +200,5 @@ def _caps_of(tx: Any, account: Mapping[str, Any], now: datetime) -> list[dict[st
 
 def add_to(cli: typer.Typer) -> None:
     """Register these commands."""
-    for command in (status, events, replies, stats):
+    for command in (status, events, stats):
         cli.command()(command)

@@ -1,5 +1,6 @@
 """reclassify: a human has read a reply anew. Leads that may still decide on it do; an opt-out is never taken back by it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -91,6 +92,7 @@ def _apply(ctx: Context, tx: Tx, reading: _Reading) -> Reclassified:
         ],
     )  # fmt: skip
     asked = _close_question(tx, reading)
+    decided = tuple(replies.decided_on(tx, row["id"], person.id))
     if said is ReplyClass.UNSUBSCRIBE:
         suppress(
             ctx, tx, person.id, reason="they said stop", source="reply", evidence={"inbound_id": row["id"]}, now=now, actor=reading.by
@@ -99,14 +101,14 @@ def _apply(ctx: Context, tx: Tx, reading: _Reading) -> Reclassified:
         told: list[int] = []
     else:
         _keep_basis(tx, reading)
-        told = _tell_leads(ctx, tx, reading)
+        told = _tell_leads(ctx, tx, reading, decided)
         found = _decide_anew(ctx, tx, reading, told, asked)
     return Reclassified(
         inbound_id=row["id"],
         before=row["class"],
         after=said.value,
         leads=tuple(told),
-        decided=tuple(replies.decided_on(tx, row["id"], person.id)),
+        decided=decided,
         suppressed=person.suppressed or said is ReplyClass.UNSUBSCRIBE,
         hints=found,
     )
@@ -139,7 +141,7 @@ def _keep_basis(tx: Tx, reading: _Reading) -> None:
         )
 
 
-def _tell_leads(ctx: Context, tx: Tx, reading: _Reading) -> list[int]:
+def _tell_leads(ctx: Context, tx: Tx, reading: _Reading, decided: Sequence[int]) -> list[int]:
     """The person's active leads that it concerns, told anew; those that decided on it keep what they decided."""
     row, person, said = reading.row, reading.person, reading.said
     kind = SignalKind.OUT_OF_OFFICE if said is ReplyClass.OUT_OF_OFFICE else SignalKind.REPLIED
@@ -148,7 +150,6 @@ def _tell_leads(ctx: Context, tx: Tx, reading: _Reading) -> list[int]:
     replies.resignal(tx, row["id"], person.id, kind.value, said.value)
     # A human answers us, not one of our sequences; a machine answers those that had written.
     concerned = in_contact if kind is SignalKind.OUT_OF_OFFICE else everyone if in_contact else []
-    decided = set(replies.decided_on(tx, row["id"], person.id))
     for lead_id in concerned:
         if lead_id not in decided:
             leads.add_signal(
