@@ -104,7 +104,7 @@ def show(card: Card, line: Callable[[str], None] = say) -> None:
         "to": f"{card.person} · {', '.join(card.handles) or task.recipient}",
         "profile": card.profile,
         "open": card.link,
-        "yours because": f"{card.because} ({task.reason}{source})",
+        "yours because": f"{card.because.rstrip('.')} ({task.reason}{source})",
         "opt-out line": f"{task.opt_out}  (in the text; leave it in)" if task.opt_out else None,
         "subject": task.subject,
     }

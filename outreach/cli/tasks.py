@@ -161,8 +161,8 @@ def _say_nothing(
         for rule in rules:
             same = [v for _, v in found.refused if v.rule == rule]
             until = min((v.until for v in same if v.until), default=None)
-            frees = f" Earliest {output.shown(until)}." if until else ""
-            say(f"  {len(same)} wait: {same[0].meaning} ({rule}).{frees}".replace(".)", ")"))
+            frees = f"; earliest {output.shown(until)}" if until else ""
+            say(f"  {len(same)} wait: {same[0].meaning.rstrip('.')} ({rule}){frees}")
         for row in others:
             say(f"  {row['tasks']} of kind {row['kind']}: outreach task list --kind {row['kind']}")
     if refused:
@@ -210,7 +210,7 @@ def show(ctx: typer.Context, task_id: _Id, as_json: AsJson = False) -> None:
     words = shown.pop("words")
     output.facts({
         "task": task_id, "kind": row["kind"], "state": row["state"], "do": row["action_kind"], "as": row["account"],
-        "to": f"{shown['person']} · {', '.join(task_card.spelt(rows))}".rstrip(" ·"), "because": f"{because} ({row['reason']})", "says so": source,
+        "to": f"{shown['person']} · {', '.join(task_card.spelt(rows))}".rstrip(" ·"), "because": f"{because.rstrip('.')} ({row['reason']})", "says so": source,
         "holder": row["holder"], "deadline": row["deadline"], "expires": row["expires_at"], "outcome": row["outcome"],
     })  # fmt: skip
     if words:
