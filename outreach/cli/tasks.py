@@ -129,9 +129,8 @@ def _asked(app: "App", card: task_card.Card) -> bool:
     found = card.task
     choice, text = task_card.ask(card)
     if choice == "quit":
-        note(
-            f"task {found.task_id} stays yours until {output.shown(found.deadline)}; then you are asked about it"
-        )
+        stays = f"stays yours until {output.shown(found.deadline)}; then you are asked about it"
+        note(f"task {found.task_id} {'waits for your answer' if found.state == 'asked' else stays}")
         return False
     if choice == "never":
         human.never(app.context, found.task_id, found.holder)
@@ -309,8 +308,9 @@ def caps(
 ) -> None:  # fmt: skip
     """What humans may do by hand by this account, beside its own caps; with KIND=CAPS: set it."""
     from outreach.cli.accounts import pairs
+    from outreach.engine.events import EventKind
     from outreach.limits.caps import DEFAULT_TASK_CAPS, format_caps, parse_caps
-    from outreach.models import accounts
+    from outreach.models import accounts, events
 
     said = pairs(words or [], "")
     for text in said.values():
@@ -324,6 +324,15 @@ def caps(
             own = {kind: text for kind, text in kept.items() if text != "default"}
             if said:
                 accounts.set_task_caps(tx, row["id"], own)
+                now = app.context.clock.at(tx.database_now())
+                events.append(
+                    tx,
+                    [
+                        events.Event(
+                            kind=EventKind.TASK_CAPS_SET, at=now, actor=operator(), account_id=row["id"], payload=dict(said)
+                        )
+                    ],
+                )  # fmt: skip
             return own, row["channel"]
 
         own, channel = app.context.db.run(work)

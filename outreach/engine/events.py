@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     TASK_RELEASED = "TaskReleased"
     #: whoever held a void task has been told
     HOLDER_TOLD = "HolderTold"
+    TASK_CAPS_SET = "TaskCapsSet"
     DM_REPLY_RECEIVED = "DMReplyReceived"
     REPLY_RECLASSIFIED = "ReplyReclassified"
     REPLY_ASSIGNED = "ReplyAssigned"

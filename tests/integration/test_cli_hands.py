@@ -187,6 +187,25 @@ def test_replies_are_listed_on_one_line_whatever_they_hold(house: Terminal, db: 
     assert "Did you mean positive?" in house.err
 
 
+def test_following_shows_each_reply_once_as_soon_as_it_is_understood(
+    house: Terminal, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for word in ("One", "Two", "Three"):
+        heard(db, word)
+    looks: list[float] = []
+
+    class Wait:
+        def wait(self, seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 3:
+                raise KeyboardInterrupt
+            heard(db, f"Now {len(looks)}")
+
+    monkeypatch.setattr("outreach.cli.replies.threading.Event", Wait)
+    shown = house("replies", "--follow", "--limit", "2", code=130).splitlines()
+    assert [line.partition("neutral  ")[2] for line in shown] == ["Two", "Three", "Now 1", "Now 2"]
+
+
 def test_a_reply_is_corrected_assigned_and_done(house: Terminal, db: Database) -> None:
     reply = str(heard(db, "Hmm"))
     house("reply", "class", reply, "positiv", code=2)
