@@ -206,7 +206,8 @@ def expired_claims(tx: Tx, now: datetime) -> list[Row]:
     """Claimed tasks whose human let the deadline pass -> asked: never offered as new."""
     return tx.rows(
         "UPDATE task t SET state = 'asked' FROM execution e WHERE e.id = t.execution_id AND t.state = 'claimed' AND t.deadline <= %s"
-        " RETURNING t.id, t.lead_id, e.kind, e.account_id, e.identity_id",
+        " RETURNING t.id, t.lead_id, e.account_id, e.identity_id,"
+        " e.kind IN ('FOLLOW_ON_TWITTER', 'UNFOLLOW_ON_TWITTER') AS shown_by_look_up",
         (now,),
     )
 

@@ -27,8 +27,6 @@ _MOST_INBOUND = 1000
 #: How long the newest start of an account still matters for its pace.
 _RECENTLY = timedelta(hours=1)
 
-#: What a look-up shows, if a human did it.
-_SHOWN = (ActionKind.FOLLOW_ON_TWITTER.value, ActionKind.UNFOLLOW_ON_TWITTER.value)
 _READS = {"CHECK_FOR_REPLY": hints.check_for_reply, "LOOK_UP": hints.look_up, "RESOLVE": hints.resolve}
 
 
@@ -66,7 +64,7 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     found += [hints.advance(i) for i in ticks.forsaken_calls(tx, now, ctx.settle, _MOST_OTHERS)]
     for task in ticks.expired_claims(tx, now):
         found.append(hints.advance(task["lead_id"]))
-        if task["kind"] in _SHOWN:
+        if task["shown_by_look_up"]:
             # Before anybody is asked a second time: the provider may show that it was done.
             watermarks.want_relationship(tx, task["account_id"], task["identity_id"], now)
             found.append(hints.look_up(task["account_id"]))
