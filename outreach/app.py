@@ -19,6 +19,7 @@ from outreach.models import instance as instances
 from outreach.models.base import Database
 from outreach.models.instance import Instance
 from outreach.models.migrate import require_schema
+from outreach.outbound import Outbound
 from outreach.providers.registry import build_providers, build_webhooks
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint
@@ -29,8 +30,11 @@ log = logging.getLogger("outreach")
 
 #: Where an actor's hints go; an action's actor has its channel's queue, everything else belongs to the engine.
 _QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(
-    ("digest_inbound", "check_for_reply", "look_up_relationships", "resolve_handles"), INBOUND
-)
+    (
+        "digest_inbound", "check_for_reply", "look_up_relationships", "resolve_handles", "watch_alerts", "deliver_notices",
+        "send_heartbeat",
+    ), INBOUND
+)  # fmt: skip
 #: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
 _LIVE_FOR = 1.0
 
@@ -97,8 +101,9 @@ def build(
     instances.require_same_clock(
         instance, name=settings.instance, origin=settings.clock_origin, factor=settings.clock_factor
     )
+    loopback_only = _loopback_only(db, instance)
     providers = build_providers(
-        _loopback_only(db, instance),
+        loopback_only,
         # One poll fits into its lease of two call deadlines.
         read_deadline_seconds=settings.call_deadline_seconds,
         inbox_lag_seconds=settings.inbox_lag_seconds,
@@ -109,6 +114,7 @@ def build(
         db=db,
         limiter=RedisLimiter(settings.redis_url, instance.key),
         providers=providers,
+        outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
     )
     broker = make_broker(settings.redis_url, instance.key)

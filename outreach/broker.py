@@ -224,3 +224,17 @@ def _pipeline(broker: RedisBroker, messages: Sequence[Message[Any]]) -> None:
         pipe.hset(f"{broker.namespace}:{queue}.msgs", mapping=by_id)
         pipe.rpush(f"{broker.namespace}:{queue}", *by_id)
     pipe.execute()
+
+
+def queue_lengths(broker: Broker) -> dict[str, int] | None:
+    """Hints that wait, by queue; `soon` holds those whose time has not come. None: Redis does not answer."""
+    if not isinstance(broker, RedisBroker):
+        return {}
+    names = [*(queue for queue in QUEUES if queue != SOON), dq_name(SOON)]
+    pipe = broker.client.pipeline(transaction=False)
+    for name in names:
+        pipe.llen(f"{broker.namespace}:{name}")
+    try:
+        return {name.removesuffix(".DQ"): int(n) for name, n in zip(names, pipe.execute(), strict=True)}
+    except _NETWORK:
+        return None

@@ -19,7 +19,11 @@ LOG_LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 _EXAMPLE_URLS = {
     "DATABASE_URL": "postgres://USER:PASSWORD@HOST:5432/NAME",
     "REDIS_URL": "redis://:PASSWORD@HOST:6379/0",
+    "NOTIFY_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
+    "ALERT_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
+    "HEARTBEAT_URL": "https://hc-ping.com/UUID",
 }
+_WEB = ("https", "http")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,16 @@ class Settings:
     worker_threads: int = 6
     pool_size: int = 8
     log_level: str = "INFO"
+    #: told of every reply, in Slack's shape; None: nobody
+    notify_url: str | None = None
+    #: told of what needs somebody, in Slack's shape; None: nobody
+    alert_url: str | None = None
+    #: pinged by the tick; whoever is behind it raises the alarm when that stops
+    heartbeat_url: str | None = None
+    #: may the words of a reply stand in the notice of it?
+    notify_body: bool = False
+    #: hosts of a private network that the URLs above, and files by https, may be at
+    outbound_hosts: tuple[str, ...] = ()
     #: for tests: the named point at which a worker dies as by kill -9 (failpoints.py); None: nowhere
     failpoint: str | None = None
     json_logs: bool = False
@@ -109,6 +123,11 @@ class Settings:
             ),
             pool_size=read.whole("OUTREACH_POOL_SIZE", defaults.pool_size, least=1, most=MOST_THREADS),
             log_level=read.word("OUTREACH_LOG_LEVEL", defaults.log_level, LOG_LEVELS),
+            notify_url=read.url("NOTIFY_URL", _WEB),
+            alert_url=read.url("ALERT_URL", _WEB),
+            heartbeat_url=read.url("HEARTBEAT_URL", _WEB),
+            notify_body=read.flag("OUTREACH_NOTIFY_BODY", defaults.notify_body),
+            outbound_hosts=read.words("OUTREACH_OUTBOUND_HOSTS"),
             failpoint=env.get("OUTREACH_FAILPOINT") or None,
             json_logs=read.flag("OUTREACH_JSON_LOGS", production),
         )
@@ -153,6 +172,9 @@ class _Reader:
         if raw.upper() not in known:
             raise ConfigurationError(f"{name}={raw!r} is unknown", hint=f"one of {', '.join(known)}")
         return raw.upper()
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word.strip().lower() for word in self.env.get(name, "").split(",") if word.strip())
 
     def flag(self, name: str, default: bool) -> bool:
         raw = self.env.get(name)

@@ -25,12 +25,15 @@ from outreach.providers.registry import build_providers
 from outreach.providers.twitter import TwitterWebhooks
 from outreach.runtime.accept import accept
 from outreach.runtime.advance import advance
+from outreach.runtime.alerting import watch
 from outreach.runtime.context import Context
 from outreach.runtime.digest import digest
 from outreach.runtime.draining import drain_person
 from outreach.runtime.enroll import enroll
+from outreach.runtime.heartbeat import beat
 from outreach.runtime.hints import Hint
 from outreach.runtime.lookup import look_up
+from outreach.runtime.notifying import deliver
 from outreach.runtime.perform import perform
 from outreach.runtime.poll import poll
 from outreach.runtime.publish import Published, publish
@@ -63,6 +66,9 @@ _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "reconcile_execution": reconcile,
     "drain_person": drain_person,
     "refresh_token": refresh,
+    "watch_alerts": lambda ctx, _: watch(ctx),
+    "deliver_notices": lambda ctx, _: deliver(ctx),
+    "send_heartbeat": lambda ctx, _: beat(ctx),
 }
 
 

@@ -1,9 +1,12 @@
-"""What keeps the house in order: doubts asked about, opt-outs drained, tokens refreshed."""
+"""What keeps the house in order: doubts asked about, opt-outs drained, tokens refreshed, people told."""
 
 import dramatiq
 
 from outreach.app import current
+from outreach.runtime.alerting import watch
 from outreach.runtime.draining import drain_person as drain
+from outreach.runtime.heartbeat import beat
+from outreach.runtime.notifying import deliver
 from outreach.runtime.reconcile import reconcile
 from outreach.runtime.refresh import refresh
 
@@ -27,3 +30,27 @@ def refresh_token(account_id: int) -> None:
     """Fetch fresh tokens for an account."""
     app = current()
     app.hint(refresh(app.context, account_id))
+
+
+# On the queue of ticks and answers: whoever must be told must not stand behind the leads. They speak of no row, so their id is nothing.
+
+
+@dramatiq.actor(queue_name="inbound")
+def watch_alerts(_nothing: int) -> None:
+    """See whether something needs somebody."""
+    app = current()
+    app.hint(watch(app.context))
+
+
+@dramatiq.actor(queue_name="inbound")
+def deliver_notices(_nothing: int) -> None:
+    """Deliver what our own people are to be told."""
+    app = current()
+    app.hint(deliver(app.context))
+
+
+@dramatiq.actor(queue_name="inbound")
+def send_heartbeat(_nothing: int) -> None:
+    """Tell the dead man's switch that the tick runs."""
+    app = current()
+    app.hint(beat(app.context))

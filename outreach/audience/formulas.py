@@ -26,3 +26,12 @@ def readings(text: str) -> list[str]:
 
 def _unquoted(part: str) -> str:
     return part.replace('""', '"')
+
+
+#: What a spreadsheet may take for the begin of something to compute; the wide ones are typed in East Asia.
+_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def defused(text: str) -> str:
+    """The text for a cell that no spreadsheet computes: an apostrophe before whatever might begin a formula. Numbers are no texts."""
+    return f"'{text}" if text.startswith(_STARTS) or text.lstrip(" ").startswith(_STARTS) else text

@@ -10,7 +10,7 @@ import typer
 from outreach.cli import output
 from outreach.cli.output import AsJson, Limit, say
 from outreach.cli.session import opened, operator
-from outreach.errors import NotFound, OutreachError
+from outreach.errors import NotFound, OutreachError, UsageError
 
 if TYPE_CHECKING:
     from outreach.audience.report import ImportReport
@@ -174,6 +174,32 @@ def erase(
             hint="run this again in a minute: it is erased once that call has drained",
         )
     output.done({"person": person_id, "erased": True}, f"{alias(person_id)} is erased", as_json)
+
+
+@audience.command("mark-test")
+def mark_test(
+    ctx: typer.Context,
+    who: _Who,
+    confirm: Annotated[bool, typer.Option("--yes", help="It is one of us.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="No more.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One of us, to try sequences on: out of statistics and touch budgets, under every other rule and cap."""
+    from outreach.audience.aliases import alias
+    from outreach.cli.who import find_person
+    from outreach.runtime.trying import mark_test as marked
+
+    if not (confirm or off):
+        raise UsageError(
+            "nothing that is sent to a test person counts as a touch: say that it is one of you",
+            hint="run it again with --yes",
+        )
+    with opened(ctx) as app:
+        person_id = find_person(app.context.db, who)
+        new = marked(app.context, person_id, not off, by=operator())
+    word = "is no test person" if off else "is a test person"
+    sentence = f"{alias(person_id)} {word}" + ("" if new else " already")
+    output.done({"person": person_id, "is_test": not off, "new": new}, sentence, as_json)
 
 
 @audience.command()

@@ -83,9 +83,13 @@ def _print(checks: list[Check], settings: Settings) -> None:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 _SECRET_FIELDS = frozenset({"pepper", "link_secret"})
+_SECRET_PATHS = frozenset({"notify_url", "alert_url", "heartbeat_url"})
 _VARIABLES = {
     "database_url": "DATABASE_URL",
     "redis_url": "REDIS_URL",
+    "notify_url": "NOTIFY_URL",
+    "alert_url": "ALERT_URL",
+    "heartbeat_url": "HEARTBEAT_URL",
     "port": "PORT",
     "production": "OUTREACH_ENV",
 }
@@ -107,7 +111,17 @@ def _masked(name: str, value: object) -> str:
         return "not set"
     if name in _SECRET_FIELDS:
         return "•••"
+    if name in _SECRET_PATHS:
+        return _host_alone(str(value))
     return _without_password(str(value)) if name.endswith("_url") else str(value)
+
+
+def _host_alone(url: str) -> str:
+    """Whoever knows the rest of such a URL may write there."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}/•••"
 
 
 def _without_password(url: str) -> str:

@@ -1,6 +1,8 @@
 """Leads: enrolled, listed, shown, paused, stopped; and why a human's leads are where they are."""
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +21,7 @@ lead = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Leads: a person's passage through a sequence."
 )
 
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")
 _Id = Annotated[int, typer.Argument(metavar="ID", help="The lead's number.")]
 
 
@@ -214,18 +217,26 @@ def _say_lead(found: "LeadWhy") -> None:
         say(f"  ended {output.shown(row['ended_at'])}: {row['exit_reason'] or 'finished'}")
         return
     detail = f" ({row['waiting_detail']})" if row["waiting_detail"] else ""
-    say(
-        f"  at {row['node']}, waits on {row['waiting_on']}{detail}; looked at again {output.shown(row['due_at'])}"
-    )
+    look = "due since" if row["due_at"] <= found.now else "looked at again"
+    say(f"  at {row['node']}, waits on {row['waiting_on']}{detail}; {look} {output.shown(row['due_at'])}")
     for verdict in found.verdicts:
         say(f"    {_verdict_line(verdict)}")
+    say(f"  {_outlook(found)}")
+
+
+def _outlook(found: "LeadWhy") -> str:
+    """What blocks the next step, and when it can happen."""
+    against = ", ".join(v.rule for v in found.against)
     if found.execution_id is None:
-        say("  nothing is planned yet, so there is nothing to judge")
-    elif found.earliest is None:
+        return "next send: none is planned; what comes next is decided when something comes in, or at that instant"
+    if found.earliest is None:
         rules = ", ".join(v.rule for v in found.needs_somebody) or "no timetable"
-        say(f"  will not happen by itself: {rules}")
-    else:
-        say(f"  next send: {output.shown(found.earliest)} at the earliest")
+        task = f"; task {found.task_id} waits for somebody (outreach task list)" if found.task_id else ""
+        return f"next send: not by itself: {rules}{task}"
+    blocked = f", until then blocked by {against}" if against else ""
+    if found.earliest <= found.now:
+        return "next send: now: nothing stands against it, and the next tick takes it up"
+    return f"next send: {output.shown(found.earliest)} at the earliest{blocked}"
 
 
 def _verdict_line(verdict: "Verdict") -> str:
@@ -238,8 +249,16 @@ def _verdict_line(verdict: "Verdict") -> str:
 def event_line(event: "Row") -> str:
     """One event as a line: when, what, by whom, with its payload's words."""
     by = "" if event["actor"] == "engine" else f" by {event['actor']}"
-    payload = output.shown(event["payload"]) if event["payload"] else ""
+    said = {key: _instant(value) for key, value in event["payload"].items() if value not in (None, "")}
+    payload = output.shown(said) if said else ""
     return f"{output.shown(event['at'])}  {event['kind']}{by}  {payload}".rstrip()
+
+
+def _instant(value: Any) -> Any:
+    """Payloads are JSON: an instant in one is text, and is shown as every other instant."""
+    if not isinstance(value, str) or not _ISO.fullmatch(value):
+        return value
+    return datetime.fromisoformat(value).astimezone(UTC)
 
 
 def add_to(cli: typer.Typer) -> None:

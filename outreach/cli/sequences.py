@@ -1,6 +1,5 @@
 """Sequences as files: checked, published, listed, shown, drawn, paused."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli import output
+from outreach.cli.lanes import Accounts, Pools, Segments
 from outreach.cli.output import AsJson, Reason, note, say
+from outreach.cli.preview import SequenceFile, bytes_of, graph_in, preview, try_out
 from outreach.cli.session import opened, operator
 from outreach.errors import InvalidDefinition
 
@@ -20,33 +21,45 @@ sequence = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Sequences: files, versions, states."
 )
 
-_File = Annotated[Path, typer.Argument(help="A YAML file; - reads stdin.")]
 _Name = Annotated[str, typer.Argument(help="The sequence's name.")]
 _Version = Annotated[int, typer.Option("--version", help="Which version; 0: the newest.")]
 
 
-def _bytes_of(path: Path) -> bytes:
-    from outreach.cli.files import bytes_of
-    from outreach.engine.source import MAX_BYTES
-
-    return sys.stdin.buffer.read(MAX_BYTES + 1) if str(path) == "-" else bytes_of(path, MAX_BYTES)
-
-
 @sequence.command()
-def check(files: Annotated[list[Path], typer.Argument(help="YAML files.")], as_json: AsJson = False) -> None:
-    """Say everything that is wrong with the files, by line. Needs no database."""
+def check(
+    ctx: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="YAML files.")],
+    segments: Segments = None,
+    accounts: Accounts = None,
+    pools: Pools = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say everything that is wrong with the files, by line. Needs no database.
+
+    With --segment also: for its people, what would run by itself at each action, what you would do, what is blocked and why;
+    how many days the caps make of it, minutes and money.
+    """
+    from outreach.cli.lanes import forecasts, say_forecast
     from outreach.runtime.publish import check as checked
 
-    found = {str(path): checked(_bytes_of(path), str(path)) for path in files}
+    found = {str(path): checked(bytes_of(path), str(path)) for path in files}
     problems = {
         name: answer if isinstance(answer, list) else list(answer.warnings) for name, answer in found.items()
     }
     failed = [name for name, answer in found.items() if isinstance(answer, list)]
+    sound = {name: answer.graph for name, answer in found.items() if not isinstance(answer, list)}
+    ahead = forecasts(ctx, sound, segments or (), accounts or (), pools or ())
     if as_json:
-        output.document([{"file": n, "ok": n not in failed, "problems": p} for n, p in problems.items()])
+        output.document(
+            [
+                {"file": n, "ok": n not in failed, "problems": p, **ahead.as_json(n)}
+                for n, p in problems.items()
+            ]
+        )
     else:
         for name, answer in found.items():
             _say_checked(name, answer, problems[name])
+            say_forecast(ahead.of(name))
     if failed:
         raise InvalidDefinition(f"{len(failed)} of {len(files)} file(s) cannot be published")
 
@@ -59,12 +72,31 @@ def _say_checked(name: str, answer: "Compiled | list[Problem]", problems: Sequen
 
 
 @sequence.command()
-def publish(ctx: typer.Context, file: _File, as_json: AsJson = False) -> None:
-    """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs."""
+def publish(
+    ctx: typer.Context,
+    file: SequenceFile,
+    segments: Segments = None,
+    accounts: Accounts = None,
+    pools: Pools = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs.
+
+    And the lanes, as check --segment shows them: of the segments named, else of all.
+    """
+    from outreach.cli.lanes import forecast_to_json, of_published, say_forecast
+    from outreach.runtime.publish import check as checked
     from outreach.runtime.publish import publish as published
 
-    data = _bytes_of(file)
+    data = bytes_of(file)
     with opened(ctx) as app:
+        # Before anything is written: a segment or an account that is not there publishes nothing.
+        sound = checked(data, str(file))
+        ahead = (
+            None
+            if isinstance(sound, list)
+            else of_published(app.context, sound.graph, segments or (), accounts or (), pools or ())
+        )
         answer = published(app.context, data, str(file), by=operator())
     if isinstance(answer, list):
         for problem in answer:
@@ -75,9 +107,10 @@ def publish(ctx: typer.Context, file: _File, as_json: AsJson = False) -> None:
     sentence = f"{answer.sequence} version {answer.version}" + (
         "" if answer.new else " says the same already"
     )
-    output.done(
-        {"sequence": answer.sequence, "version": answer.version, "new": answer.new}, sentence, as_json
-    )
+    values = {"sequence": answer.sequence, "version": answer.version, "new": answer.new}
+    output.done(values | ({} if ahead is None else {"lanes": forecast_to_json(ahead)}), sentence, as_json)
+    if not as_json:
+        say_forecast(ahead)
 
 
 @sequence.command("list")
@@ -128,7 +161,7 @@ def graph(
     from outreach.engine.mermaid import graph_to_mermaid
 
     compiled, counts = (
-        (_graph_of_file(Path(name)), None) if _is_path(name) else _graph_of_name(ctx, name, version or None)
+        (graph_in(Path(name)), None) if _is_path(name) else _graph_of_name(ctx, name, version or None)
     )
     text = graph_to_mermaid(compiled, counts)
     if as_json:
@@ -140,17 +173,6 @@ def graph(
 def _is_path(name: str) -> bool:
     """No sequence's name has a dot or a slash in it: with one, a file is meant, whether it is there or not."""
     return Path(name).is_file() or "." in name or "/" in name
-
-
-def _graph_of_file(path: Path) -> Any:
-    from outreach.runtime.publish import check as checked
-
-    answer = checked(_bytes_of(path), str(path))
-    if isinstance(answer, list):
-        for problem in answer:
-            note(problem.describe(str(path)))
-        raise InvalidDefinition(f"{path} has no graph to draw")
-    return answer.graph
 
 
 def _graph_of_name(ctx: typer.Context, name: str, number: int | None) -> tuple[Any, dict[str, int]]:
@@ -208,4 +230,6 @@ def archive(
 
 def add_to(cli: typer.Typer) -> None:
     """Register these commands."""
+    sequence.command()(preview)
+    sequence.command("try")(try_out)
     cli.add_typer(sequence, name="sequence")

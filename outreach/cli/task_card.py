@@ -15,6 +15,7 @@ from outreach.errors import UsageError
 if TYPE_CHECKING:
     from outreach.app import App
     from outreach.models.base import Row
+    from outreach.runtime.reviewing import Shown
     from outreach.runtime.taking import Started
 
 #: Bytes of a text that was sent.
@@ -119,6 +120,23 @@ def show_with_text(card: Card) -> None:
     show(card)
     if card.task.text is not None:
         say(f"\n{card.task.text}\n")
+
+
+def show_review(shown: "Shown", as_json: bool) -> None:
+    """A message that waits for somebody's OK."""
+    from outreach.audience.aliases import alias
+
+    if as_json:
+        output.document(shown)
+        return
+    output.facts({
+        "task": shown.task_id, "would do": shown.action, "as": shown.account, "to": alias(shown.person_id),
+        "OKs so far": f"{shown.approved} of {shown.wanted}", "subject": shown.subject,
+    })  # fmt: skip
+    say(f"\n{shown.text}\n")
+    say(
+        f"send it: outreach task done {shown.task_id}; do not send this one: outreach task skip {shown.task_id}"
+    )
 
 
 # --- at a terminal -------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ task = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Tasks: wha
 
 _Id = Annotated[int, typer.Argument(metavar="ID", help="The task's number.")]
 _By = Annotated[str, typer.Option(help="Who; else the user of this machine.")]
-_Kind = Annotated[str, typer.Option(help="Only of this kind: act, decide, held; or SEND_TWITTER_DM, …")]
+_Kind = Annotated[
+    str, typer.Option(help="Only of this kind: act, decide, held, review; or SEND_TWITTER_DM, …")
+]
 _OPEN = ("open", "claimed", "asked")
 _BY_GATE = 3
 
@@ -30,7 +32,7 @@ def _kinds(word: str) -> tuple[str | None, str | None]:
     """The kind of task, and the kind of action, that the word names."""
     from outreach.engine.kinds import CHANNEL_OF
 
-    of_tasks, of_actions = ("act", "decide", "held"), [kind.value for kind in CHANNEL_OF]
+    of_tasks, of_actions = ("act", "decide", "held", "review"), [kind.value for kind in CHANNEL_OF]
     output.require_word("kind", word, [*of_tasks, *of_actions])
     return (word or None, None) if word in of_tasks else (None, word or None)
 
@@ -176,10 +178,15 @@ def start(
     text_only: Annotated[bool, typer.Option("--text-only", help="Nothing but the words on stdout, for a pipe.")] = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Claim this very one: the gate judges first, then you see whom, by which account, and the text to paste."""
+    """Claim this very one: the gate judges first, then you see whom, by which account, and the text to paste. Of a review: read it."""
+    from outreach.runtime.reviewing import show as shown_for_review
     from outreach.runtime.taking import start as started
 
     with opened(ctx) as app:
+        shown = shown_for_review(app.context, task_id, by or operator())
+        if shown is not None:
+            task_card.show_review(shown, as_json)
+            return
         found = started(app.context, task_id, by or operator())
         card = task_card.card_of(app, found)
     if as_json:
@@ -250,7 +257,7 @@ def done(
     by: _By = "",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """You did it (of a held one: it is there; of an unclear reply: it is no opt-out, go on; of a late step: send it)."""
+    """You did it (of a held one: it is there; of an unclear reply: it is no opt-out, go on; of a late step, and of a review: send it)."""
     from outreach.cli.ledger import instant
     from outreach.runtime.human import done as happened
 
@@ -266,7 +273,7 @@ def done(
 
 @task.command()
 def skip(ctx: typer.Context, task_id: _Id, by: _By = "", as_json: AsJson = False) -> None:
-    """You did not and will not (of a held one: it is not there; of an unclear reply: they stay paused; of a late step: pass it over)."""
+    """You did not and will not (of a held one: it is not there; of an unclear reply: they stay paused; of a late step: pass it over; of a review: do not send it)."""
     from outreach.runtime.human import skip as skipped
 
     _close(ctx, task_id, by, as_json, skipped)

@@ -1,8 +1,7 @@
-"""What goes on: events, funnels, and how things stand."""
+"""What goes on: the log of events."""
 
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +12,6 @@ from outreach.cli.output import AsJson, Limit, say
 from outreach.cli.session import opened
 
 if TYPE_CHECKING:
-    from outreach.app import App
     from outreach.models.base import Database, Row
 
 #: Real seconds between two looks of `events --follow`.
@@ -82,123 +80,7 @@ def _one_line(row: "Row") -> str:
     return json.dumps(output.plain(with_alias(row)), ensure_ascii=False)
 
 
-def stats(
-    ctx: typer.Context,
-    sequence: Annotated[str, typer.Argument(help="The sequence's name.")],
-    as_json: AsJson = False,
-) -> None:
-    """The funnel per node and variant: what was planned, sent, answered. Reads where the channel tells."""
-    from outreach.models import reports, sequences
-
-    with opened(ctx) as app:
-
-        def work(tx: Any) -> tuple[list["Row"], list["Row"]]:
-            found = sequences.find(tx, sequence)
-            return reports.funnel(tx, found["id"]), reports.lead_states(tx, found["id"])
-
-        funnel, states = app.context.db.run(work)
-    rows = [{**row, "reads": _reads(row)} for row in funnel]
-    if as_json:
-        output.document({"sequence": sequence, "leads": states, "funnel": rows})
-        return
-    output.table(states, ("state", "exit_reason", "leads"), empty="no leads yet")
-    say()
-    columns = (
-        "node",
-        "variant",
-        "planned",
-        "sent",
-        "failed",
-        "passed_over",
-        "blocked",
-        "cancelled",
-        "waiting",
-        "in_doubt",
-        "replies",
-        "positive_replies",
-        "reads",
-    )
-    output.table(rows, columns, empty="nothing planned yet")
-
-
-def _reads(row: "Row") -> int | str:
-    """No channel of this release tells who has read a message; where none did, zero would be a claim."""
-    return row["reads"] or "not offered"
-
-
-# --- status --------------------------------------------------------------------------------------------------------
-
-
-def status(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """How things stand: mode, due work, what waits on what, caps, accounts in trouble, how far inboxes are read."""
-    with opened(ctx) as app:
-        found = app.context.db.run(lambda tx: _status(app, tx))
-    if as_json:
-        output.document(found)
-        return
-    output.facts({k: v for k, v in found.items() if not isinstance(v, list)})
-    for title, columns in (
-        ("waiting", ("waiting_on", "leads", "earliest")),
-        ("accounts_in_trouble", ("name", "state", "reason", "since")),
-        ("inboxes", ("account", "stream", "read_up_to", "polled_at", "failed")),
-    ):
-        say(f"\n{title.replace('_', ' ')}")
-        output.table(found[title], columns)
-    say("\ncaps in use")
-    used = [cap for cap in found["caps"] if cap["used"]]
-    output.table(
-        used, ("account", "kind", "cap", "used", "left", "next_free"), empty="no cap has been touched"
-    )
-
-
-def _status(app: "App", tx: Any) -> dict[str, Any]:
-    from outreach.models import health, instance, reports, watermarks
-
-    now = app.context.clock.at(tx.database_now())
-    here, vitals = instance.read(tx), health.vitals(tx, now)
-    accounts = reports.accounts(tx)
-    return {
-        "mode": here.mode,
-        "instance": here.name,
-        "now": now,
-        "paused": here.pause_reason,
-        "schema": app.schema_note or "up to date",
-        "needs_newer_worker": reports.left_to_newer(tx),
-        **{k: v for k, v in vitals.items() if k != "paused"},
-        "waiting": reports.waiting(tx),
-        "accounts_in_trouble": reports.stopped(accounts),
-        "inboxes": watermarks.listed(tx),
-        "caps": [use for account in accounts for use in _caps_of(tx, account, now)],
-    }
-
-
-def _caps_of(tx: Any, account: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
-    """Every cap of the account's kinds: used, left, and when a full one frees."""
-    from outreach.engine.kinds import CHANNEL_OF
-    from outreach.models import reports, ticks
-    from outreach.runtime.scopes import account_scope, windows_of
-
-    kinds = [kind.value for kind, channel in CHANNEL_OF.items() if channel == account["channel"]]
-    scopes = [
-        account_scope(account["id"], account["channel"], kind, account["caps"], account["pace"], account["zone"]) for kind in kinds
-    ]  # fmt: skip
-    windows = windows_of(scopes, now)
-    asked = [
-        ticks.Count(scope=w.window.scope, scope_id=w.window.scope_id, kind=w.window.kind, since=w.window.since,
-                    inclusive=w.window.inclusive, limit=w.window.limit)
-        for w in windows
-    ]  # fmt: skip
-    used = ticks.counted(tx, asked)
-    found = []
-    for counted, number in zip(windows, used, strict=True):
-        w = counted.window
-        newest = reports.nth_newest_effect(tx, w.scope, w.scope_id, w.kind, w.since, w.inclusive, w.limit)
-        free = counted.cap.frees_at(newest, now, counted.zone) if newest else None
-        found.append({"account": account["name"], "kind": w.kind, "cap": str(counted.cap), "used": number, "left": w.limit - number, "next_free": free})  # fmt: skip
-    return found
-
-
 def add_to(cli: typer.Typer) -> None:
     """Register these commands."""
-    for command in (status, events, stats):
+    for command in (events,):
         cli.command()(command)

@@ -87,6 +87,8 @@ class PersonFacts:
     last_inbound_at: datetime | None
     #: something of theirs is stored and not yet read
     undigested_inbound: bool
+    #: one of us: nothing that is sent to them is a touch
+    is_test: bool
     #: their touches on all channels as far back as the policy looks: `effect_by` of every row that may have arrived
     touches: tuple[datetime, ...]
 
@@ -200,6 +202,22 @@ class ExecutionFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFacts:
+    """The first messages of a version wait for somebody's OK."""
+
+    #: so many must have one before the version runs by itself
+    wanted: int
+    #: so many have one
+    approved: int
+    #: this very message has one, for this very text
+    this_one: bool
+
+    @property
+    def over(self) -> bool:
+        return self.approved >= self.wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceFacts:
     """Proven silence: the least that is read and digested, over every stream that this edge depends on."""
 
@@ -257,6 +275,8 @@ class Facts:
     lead: LeadFacts
     execution: ExecutionFacts
     evidence: EvidenceFacts
+    #: None: this version asks for no review, or this is no message
+    review: ReviewFacts | None
     holds: tuple[Hold, ...]
     #: the account's pacing gap of this kind ends then; None: it has ended
     pace_until: datetime | None
@@ -274,5 +294,5 @@ class Facts:
 
     @property
     def is_touch(self) -> bool:
-        """Would it open or renew contact? Follows and answers do not."""
-        return self.kind in TOUCH_KINDS and not self.is_answer
+        """Would it open or renew contact? Follows and answers do not, nor does what we send to ourselves."""
+        return self.kind in TOUCH_KINDS and not self.is_answer and not self.person.is_test

@@ -78,6 +78,16 @@ def basis(facts: Facts) -> Lines:
         yield refused("basis.none", channel=facts.channel)
 
 
+def review(facts: Facts) -> Lines:
+    """Has somebody read it? Who does it by hand reads it."""
+    asked = facts.review
+    if asked is None or facts.by_human:
+        yield passed("review")
+        return
+    numbers: dict[str, Any] = {"wanted": asked.wanted, "approved": asked.approved, "this_one": asked.this_one}
+    yield passed("review", **numbers) if asked.over or asked.this_one else refused("review.first", **numbers)
+
+
 def _bases(facts: Facts) -> list[Basis]:
     return [b for b in facts.identity.bases if b.serves(facts.account.id)] if facts.identity else []
 

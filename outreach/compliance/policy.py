@@ -7,7 +7,8 @@
 4. *Should this step happen?* the handle, contacts before, proven silence, how late it comes.
 5. *Who may do it?* the channel's pack: the engine, or a human.
 6. *On what basis?* After the pack, so that a platform's "write to people who wrote first" shows under its own name;
-   a human needs a recorded basis just the same.
+   a human needs a recorded basis just the same. And has somebody read it, where the version asks for that? Before the hour,
+   so that it can be read at night and sent in the morning.
 7. *When?* window, touch budget, the provider's hold, pace, caps.
 
 A human who claims a task satisfies the pack's rule; holds, pace and what only stops an API do not concern them;
@@ -219,6 +220,7 @@ ORDER: tuple[Callable[[Facts], Lines], ...] = (
     _lateness,
     permission.automation,
     permission.basis,
+    permission.review,
     timing.window,
     timing.touch,
     timing.holds,

@@ -147,6 +147,7 @@ RULES: Mapping[str, Rule] = {
         Rule("pack.no_rule", _HAND_OVER, "The channel's policy pack says nothing about this kind of action."),
         Rule("basis.none", _BLOCK, "Nothing on record says that we may contact this handle on this channel."),
         Rule("basis.expired", _BLOCK, "What said that we may contact this handle has expired."),
+        Rule("review.first", _HAND_OVER, "The first messages of this version are sent only after somebody has read them and said yes."),
         Rule("window.never", _BLOCK, "The sequence's window never opens."),
         Rule("window.zone_unknown", _DEFER, "Neither the person's nor the account's time zone is known.", _WINDOW),
         Rule("window.closed", _DEFER, "Outside the sending window where they live.", _WINDOW),

@@ -22,7 +22,9 @@ from outreach.ids import content_hash
 
 def graph_to_json(graph: Graph) -> dict[str, Any]:
     """JSON values only. Nodes are a list: stored JSON forgets the order of keys, and the author's order is kept."""
-    return {
+    # What a graph does not use is not in it: stored, and hashed, as before there was such a thing.
+    review = {"review_first": graph.review_first} if graph.review_first else {}
+    return review | {
         "format": graph.format,
         "sequence": graph.sequence,
         "start": graph.start,
@@ -52,6 +54,7 @@ def graph_from_json(stored: Mapping[str, Any]) -> Graph:
         exclude_already_contacted=stored["exclude_already_contacted"],
         on_reply=stored["on_reply"],
         opt_out_line=stored["opt_out_line"],
+        review_first=stored.get("review_first", 0),
         format=stored["format"],
     )
 

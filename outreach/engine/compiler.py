@@ -1,6 +1,6 @@
 """From a definition to the graph that workers run, or to every problem that stands against it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -95,8 +95,16 @@ def _build(definition: Definition, flow: Flow) -> Graph:
         exclude_already_contacted=definition.exclude_already_contacted,
         on_reply=definition.on_reply,
         opt_out_line=definition.opt_out.value.strip(),
-        format=2 if any(node.lateness for node in nodes.values()) else 1,
+        review_first=definition.review_first,
+        format=_format(definition, nodes),
     )
+
+
+def _format(definition: Definition, nodes: Mapping[str, Node]) -> int:
+    """The oldest one that says all of it."""
+    if definition.review_first:
+        return 3
+    return 2 if any(node.lateness for node in nodes.values()) else 1
 
 
 def _node(spec: ActionSpec) -> Node:

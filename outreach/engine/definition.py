@@ -35,6 +35,7 @@ SEQUENCE_KEYS = (
     "window",
     "caps",
     *LATENESS_KEYS,
+    "review_first",
     "variables",
     "requires",
     "opt_out",
@@ -43,6 +44,8 @@ SEQUENCE_KEYS = (
 )
 WINDOW_KEYS = ("days", "from", "until", "zone")
 REPLY_RULES = ("stop", "continue")
+#: More than anybody reads before a version may run by itself.
+MOST_REVIEWED = 1000
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
@@ -61,6 +64,7 @@ class Definition:
     exclude_already_contacted: bool = False
     window: Window | None = None
     caps: Mapping[ActionKind, Text] = field(default_factory=dict)
+    review_first: int = 0
     variables: Mapping[str, Text] = field(default_factory=dict)
     requires: Mapping[str, Mark] = field(default_factory=dict)
     opt_out: Text
@@ -97,6 +101,7 @@ def read_definition(text: str, filename: str, report: Report) -> Definition | No
         exclude_already_contacted=fields.flag("exclude_already_contacted", default=False),
         window=_read_window(fields),
         caps=_read_caps(fields),
+        review_first=fields.number("review_first", 0, most=MOST_REVIEWED),
         variables=_read_variables(fields),
         requires=_read_requires(fields),
         opt_out=_read_opt_out(fields),

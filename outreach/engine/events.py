@@ -44,6 +44,8 @@ class EventKind(StrEnum):
     SUPPRESSION_EFFECTIVE = "SuppressionEffective"
     PERSON_PAUSED = "PersonPaused"
     PERSON_RESUMED = "PersonResumed"
+    PERSON_MARKED_TEST = "PersonMarkedTest"
+    PERSON_UNMARKED_TEST = "PersonUnmarkedTest"
     PERSONS_MERGED = "PersonsMerged"
     PERSON_ERASED = "PersonErased"
     ACCOUNT_STOPPED = "AccountStopped"

@@ -7,8 +7,9 @@ from datetime import time, timedelta
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, IfLate, TriggerKind
 
 #: The newest format that this release reads. A graph has the oldest one that says all of it: workers leave graphs of a
-#: higher format alone. 2: actions with a `lateness`, which an older worker would send however late.
-GRAPH_FORMAT = 2
+#: higher format alone. 2: actions with a `lateness`, which an older worker would send however late. 3: `review_first`, which an
+#: older worker would not wait for.
+GRAPH_FORMAT = 3
 
 
 #: How long a step that falls to a human waits for somebody to begin it, where the author says nothing.
@@ -103,6 +104,8 @@ class Graph:
     on_reply: str = "stop"
     #: what {{ opt_out }} renders to
     opt_out_line: str = "Reply STOP and I will not write again."
+    #: so many messages of the version wait for somebody's OK before it runs by itself
+    review_first: int = 0
     format: int = 1
 
     def node(self, key: str) -> Node:

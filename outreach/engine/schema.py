@@ -5,7 +5,7 @@ It says what may stand where. What it cannot say (targets, cycles, templates, op
 
 from typing import Any
 
-from outreach.engine.definition import BUILTIN_VARIABLES, DEFAULT_OPT_OUT, REPLY_RULES
+from outreach.engine.definition import BUILTIN_VARIABLES, DEFAULT_OPT_OUT, MOST_REVIEWED, REPLY_RULES
 from outreach.engine.expiry import NEVER
 from outreach.engine.graph import TASK_EXPIRES
 from outreach.engine.kinds import (
@@ -82,6 +82,13 @@ def _sequence_properties() -> Schema:
             "The most that a step may come after it was first due; for actions that say nothing."
         ),
         "if_late": _if_late(),
+        "review_first": {
+            "description": "So many messages of a version wait for somebody's OK before it runs by itself.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MOST_REVIEWED,
+            "default": 0,
+        },
         "variables": _mapping("Defaults of variables, by name.", variable, {"$ref": "#/$defs/plain"}),
         "requires": {
             "description": "Variables that every lead must bring; one that lacks them waits for a human.",

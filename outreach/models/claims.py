@@ -78,13 +78,13 @@ _NTH_NEWEST = """
       FROM unnest(%(owners)s::bigint[], %(scopes)s::text[], %(scope_ids)s::bigint[], %(sinces)s::timestamptz[], %(mosts)s::int[])
            WITH ORDINALITY AS q (owner, scope, scope_id, since, most, i) WHERE q.owner = e.id) x) AS nth_newest"""
 
-_FACTS = Hot(
+FACTS = Hot(
     """
 SELECT f.* FROM unnest(%(ids)s::bigint[], %(pace_sinces)s::timestamptz[]) asked (id, pace_since) CROSS JOIN LATERAL (
 SELECT e.id AS execution_id, e.state, e.cause, e.cause_deadline, e.first_due_at, e.late_at, l.cursor, e.kind, e.channel, e.account_id, e.identity_id, e.attempts, e.verdict,
        l.id AS lead_id, l.state AS lead_state, l.due_at, l.epoch, l.paused_at AS lead_paused_at, l.pause_reason AS lead_pause_reason,
        p.id AS person_id, p.suppressed_at, p.suppression_reason, p.paused_at AS person_paused_at, p.pause_reason AS person_pause_reason,
-       p.zone AS person_zone, i.kind AS identity_kind, i.status AS identity_status,
+       p.zone AS person_zone, p.is_test, i.kind AS identity_kind, i.status AS identity_status,
        a.state AS account_state, a.state_reason AS account_state_reason, a.follow_permitted, a.dm_mode, a.zone AS account_zone, a.last_stamp,
        a.base_url, a.caps AS account_caps, a.pace AS account_pace, b.caps AS app_caps, n.caps AS instance_caps,
        b.state AS app_state, b.state_reason AS app_state_reason, s.state AS sequence_state, s.state_reason AS sequence_state_reason,
@@ -173,7 +173,7 @@ def facts(tx: Tx, asked: Sequence[Asked], *, now: datetime, message_kinds: Seque
     """T1's facts in one statement, by execution. `nth_newest`: per window its limit-th newest effect, NULL while there is room."""
     counted = [(one.execution_id, window) for one in asked for window in one.windows]
     rows = tx.rows(
-        _FACTS,
+        FACTS,
         {
             "ids": [one.execution_id for one in asked],
             "pace_sinces": [one.pace_since for one in asked],

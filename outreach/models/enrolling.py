@@ -14,23 +14,46 @@ IDENTITY_KINDS = {
     "email": ("email",),
 }
 
-_CANDIDATES = """
+_CANDIDATE = """
 SELECT DISTINCT ON (p.id) p.id AS person_id, p.name, p.suppressed_at IS NOT NULL AS suppressed, p.invented,
        EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %(sequence)s AND l.state = 'active') AS active,
        EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %(sequence)s) AS before,
        (SELECT jsonb_object_agg(a.key, a.value) FROM (
             SELECT e.key, (array_agg(e.value ORDER BY f.updated_at DESC))[1] AS value
-              FROM profile f, jsonb_each(f.attributes) e WHERE f.person_id = p.id GROUP BY e.key) a) AS attributes
+              FROM profile f, jsonb_each(f.attributes) e WHERE f.person_id = p.id GROUP BY e.key) a) AS attributes"""
+_CANDIDATES = f"""{_CANDIDATE}
   FROM segment_member m JOIN segment s ON s.id = m.segment_id
   JOIN person q ON q.id = m.person_id
   JOIN person p ON p.id = coalesce(q.merged_into, q.id)
  WHERE s.name = ANY(%(segments)s)
  ORDER BY p.id"""
+_CHOSEN = f"{_CANDIDATE} FROM person p WHERE p.id = ANY(%(persons)s) ORDER BY p.id"
 
 
 def candidates(tx: Tx, segments: Sequence[str], sequence_id: int) -> list[Row]:
     """The members of the segments, each human once, with what stands against enrolling them and their attributes."""
     return tx.rows(_CANDIDATES, {"segments": list(segments), "sequence": sequence_id})
+
+
+def chosen(tx: Tx, person_ids: Sequence[int], sequence_id: int) -> list[Row]:
+    """The same for these people. `sequence_id` 0: a sequence that is not there yet."""
+    return tx.rows(_CHOSEN, {"persons": list(person_ids), "sequence": sequence_id})
+
+
+def sample(tx: Tx, segments: Sequence[str], limit: int) -> list[int]:
+    """Some people of the segments (none: of everybody), always the same ones, spread over all."""
+    return [
+        row["id"]
+        for row in tx.rows(
+            """
+            SELECT p.id FROM person p
+             WHERE p.merged_into IS NULL AND p.erased_at IS NULL
+               AND (%(all)s OR EXISTS (SELECT 1 FROM segment_member m JOIN segment s ON s.id = m.segment_id
+                                        WHERE m.person_id = p.id AND s.name = ANY(%(segments)s)))
+             ORDER BY md5(p.id::text) LIMIT %(limit)s""",
+            {"all": not segments, "segments": list(segments), "limit": limit},
+        )
+    ]
 
 
 def handles(tx: Tx, person_ids: Sequence[int], channel: str) -> dict[int, int]:

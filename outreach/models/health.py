@@ -20,7 +20,8 @@ def vitals(tx: Tx, now: datetime) -> Row:
                (SELECT count(*) FROM task WHERE state IN ('open', 'claimed', 'asked')) AS tasks,
                (SELECT count(*) FROM inbound WHERE state = 'stored') AS undigested,
                (SELECT count(*) FROM account WHERE state <> 'ok') AS accounts_stopped,
-               (SELECT count(*) FROM person WHERE suppressed_at IS NOT NULL AND suppression_effective_at IS NULL) AS draining
+               (SELECT count(*) FROM person WHERE suppressed_at IS NOT NULL AND suppression_effective_at IS NULL) AS draining,
+               (SELECT count(*) FROM alert WHERE ended_at IS NULL) AS alerts
           FROM instance n""",
         {"now": now},
     )

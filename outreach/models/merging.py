@@ -28,7 +28,8 @@ def relabel(tx: Tx, *, kept: int, gone: int) -> None:
     tx.execute("UPDATE person SET merged_into = %s WHERE id = %s OR merged_into = %s", (kept, gone, gone))
     tx.execute(
         "UPDATE person k SET name = coalesce(k.name, g.name), zone = coalesce(k.zone, g.zone), country = coalesce(k.country, g.country),"
-        " paused_at = coalesce(k.paused_at, g.paused_at), pause_reason = coalesce(k.pause_reason, g.pause_reason)"
+        # One of us only if both were marked: what was sent to either counts again.
+        " is_test = k.is_test AND g.is_test, paused_at = coalesce(k.paused_at, g.paused_at), pause_reason = coalesce(k.pause_reason, g.pause_reason)"
         " FROM person g WHERE k.id = %s AND g.id = %s",
         (kept, gone),
     )

@@ -44,3 +44,13 @@ def set_paused(tx: Tx, person_id: int, reason: str | None, now: datetime) -> Non
         "UPDATE person SET paused_at = %s, pause_reason = %s WHERE id = %s",
         (now if reason else None, reason, person_id),
     )
+
+
+def is_test(tx: Tx, person_id: int) -> bool:
+    """Is this one of us? The caller holds the row, or only shows it."""
+    return bool(tx.value("SELECT is_test FROM person WHERE id = %s", (person_id,)))
+
+
+def set_test(tx: Tx, person_id: int, is_test: bool) -> None:
+    """One of us from now on, or no more. The caller holds the row."""
+    tx.execute("UPDATE person SET is_test = %s WHERE id = %s", (is_test, person_id))

@@ -150,22 +150,24 @@ SELECT x.key AS node, x.kind, e.variant, count(*) AS planned,
        count(DISTINCT r.lead_id) FILTER (WHERE r.class = 'positive') AS positive_replies,
        count(*) FILTER (WHERE e.state = 'sent' AND e.lead_id IN (SELECT lead_id FROM read)) AS reads
   FROM execution e JOIN sequence_action x ON x.id = e.action_id
+  JOIN lead m ON m.id = e.lead_id JOIN person p ON p.id = m.person_id AND p.is_test = %(tests)s
   LEFT JOIN LATERAL (SELECT r.lead_id, CASE WHEN bool_or(r.class = 'positive') THEN 'positive' END AS class
                        FROM replied r WHERE r.execution_id = e.id GROUP BY r.lead_id) r ON true
  WHERE e.sequence_id = %(sequence)s
  GROUP BY x.id, x.key, x.kind, e.variant ORDER BY x.id, e.variant"""
 
 
-def funnel(tx: Tx, sequence_id: int) -> list[Row]:
-    """Per node and variant: what was planned, what became of it, and who answered it."""
-    return tx.rows(_FUNNEL, {"sequence": sequence_id, "late": LATE})
+def funnel(tx: Tx, sequence_id: int, *, tests: bool = False) -> list[Row]:
+    """Per node and variant: what was planned, what became of it, and who answered it. `tests`: of test persons, who else are left out."""
+    return tx.rows(_FUNNEL, {"sequence": sequence_id, "late": LATE, "tests": tests})
 
 
-def lead_states(tx: Tx, sequence_id: int) -> list[Row]:
-    """How many leads are active, finished, and exited for which reason."""
+def lead_states(tx: Tx, sequence_id: int, *, tests: bool = False) -> list[Row]:
+    """How many leads are active, finished, and exited for which reason. `tests`: those of test persons, who else are left out."""
     return tx.rows(
-        "SELECT state, exit_reason, count(*) AS leads FROM lead WHERE sequence_id = %s GROUP BY state, exit_reason ORDER BY state, 3 DESC",
-        (sequence_id,),
+        "SELECT l.state, l.exit_reason, count(*) AS leads FROM lead l JOIN person p ON p.id = l.person_id AND p.is_test = %s"
+        " WHERE l.sequence_id = %s GROUP BY 1, 2 ORDER BY 1, 3 DESC",
+        (tests, sequence_id),
     )
 
 
@@ -176,7 +178,7 @@ def accounts(tx: Tx) -> list[Row]:
     """All accounts without their secrets."""
     return tx.rows(
         """
-        SELECT a.id, a.name, a.channel, b.name AS app, a.external_id, a.handle, a.base_url, a.zone, a.caps, a.pace, a.follow_permitted,
+        SELECT a.id, a.name, a.channel, b.name AS app, a.app_id, b.caps AS app_caps, a.external_id, a.handle, a.base_url, a.zone, a.caps, a.pace, a.follow_permitted,
                a.dm_mode, a.mode_reason, a.state, a.state_reason, a.state_at, a.token_expires_at, b.state AS app_state, b.state_reason AS app_state_reason,
                (SELECT array_agg(p.name ORDER BY p.name) FROM sender_pool_account m JOIN sender_pool p ON p.id = m.pool_id
                  WHERE m.account_id = a.id) AS pools

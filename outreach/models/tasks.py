@@ -166,7 +166,7 @@ def void_of_lead(tx: Tx, lead_id: int, reason: str, now: datetime) -> list[Row]:
     """Open tasks about a step of a lead that stops: to do it, or to say whether it is still to be done. A claimed one is voided too: its holder is told by its outcome."""
     return tx.rows(
         "UPDATE task SET state = 'void', outcome = %s, closed_by = 'engine', closed_at = %s"
-        f" WHERE lead_id = %s AND kind IN ('act', 'decide') AND state IN {_LIVE} RETURNING id, execution_id, holder",
+        f" WHERE lead_id = %s AND kind IN ('act', 'decide', 'review') AND state IN {_LIVE} RETURNING id, kind, execution_id, holder",
         (reason, now, lead_id),
     )
 

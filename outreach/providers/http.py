@@ -82,14 +82,25 @@ class Http:
     """The door to the network: one set of connections per thread, or a given transport in their place."""
 
     def __init__(
-        self, *, loopback_only: Callable[[], bool], transport: httpx.BaseTransport | None = None
+        self,
+        *,
+        loopback_only: Callable[[], bool],
+        transport: httpx.BaseTransport | None = None,
+        address_of: Callable[[str, int], str] = lambda host, _port: host,
     ) -> None:
+        """`address_of` may turn a host into the one address that is connected to; what it raises ends the call."""
         self._loopback_only = loopback_only
         self._transport = transport
+        self._address_of = address_of
         self._local = threading.local()
 
     def call(
-        self, request: httpx.Request, *, deadline_seconds: float, may_begin: Callable[[], bool] = lambda: True
+        self,
+        request: httpx.Request,
+        *,
+        deadline_seconds: float,
+        may_begin: Callable[[], bool] = lambda: True,
+        most_bytes: int = MAX_BODY,
     ) -> Answer | NotStarted | Unknown:
         """Make the exchange, once. Raises ConfigurationError when the address is not allowed."""
         check_address(request.url, loopback_only=self._loopback_only())
@@ -102,14 +113,14 @@ class Http:
             return NotStarted(_describe(error))
         except _WIRE_FAILURES as error:
             return Unknown(_describe(error)) if exchange.begun else NotStarted(_describe(error))
-        return _read(response)
+        return _read(response, most_bytes)
 
     def _open(self, request: httpx.Request, exchange: "_Exchange") -> httpx.Response:
         if self._transport is not None:
             exchange.begin()
             return self._transport.handle_request(request)
         if not hasattr(self._local, "wire"):
-            self._local.wire = _Wire()
+            self._local.wire = _Wire(self._address_of)
         wire: _Wire = self._local.wire
         return wire.send(request, exchange)
 
@@ -137,13 +148,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _read(response: httpx.Response) -> Answer:
+def _read(response: httpx.Response, most_bytes: int) -> Answer:
     """Read the body as far as it comes. The status stands whatever happens to it."""
     body, whole = bytearray(), True
     try:
         for chunk in response.iter_bytes():
             body += chunk
-            if len(body) > MAX_BODY:
+            if len(body) > most_bytes:
                 whole = False
                 break
     except _WIRE_FAILURES:
@@ -151,7 +162,7 @@ def _read(response: httpx.Response) -> Answer:
     finally:
         response.close()
     return Answer(
-        status=response.status_code, headers=response.headers, body=bytes(body[:MAX_BODY]), whole=whole
+        status=response.status_code, headers=response.headers, body=bytes(body[:most_bytes]), whole=whole
     )
 
 
@@ -237,8 +248,9 @@ class _BoundedStream(httpcore.NetworkStream):
 class _BoundedBackend(httpcore.NetworkBackend):
     """Opens bounded streams."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Line, address_of: Callable[[str, int], str]) -> None:
         self._line = line
+        self._address_of = address_of
         self._inner = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -249,8 +261,9 @@ class _BoundedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.NetworkStream:
+        address = self._address_of(host, port)
         seconds = self._line.exchange.left(httpcore.ConnectTimeout, CONNECT_SECONDS)
-        stream = self._inner.connect_tcp(host, port, seconds, local_address, socket_options)
+        stream = self._inner.connect_tcp(address, port, seconds, local_address, socket_options)
         return _BoundedStream(stream, self._line)
 
 
@@ -270,14 +283,14 @@ class _Body(httpx.SyncByteStream):
 class _Wire:
     """One thread's connections. HTTP/1.1 only: a connection carries one exchange at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, address_of: Callable[[str, int], str]) -> None:
         self._line = _Line()
         self._pool = httpcore.ConnectionPool(
             ssl_context=_tls(),
             max_connections=4,
             keepalive_expiry=KEEPALIVE_SECONDS,
             retries=0,
-            network_backend=_BoundedBackend(self._line),
+            network_backend=_BoundedBackend(self._line, address_of),
         )
         # threads come and go; their sockets go with them
         weakref.finalize(self, self._pool.close)

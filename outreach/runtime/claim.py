@@ -25,12 +25,15 @@ from outreach.runtime.moving import before_late, go_on, task_look, want_again
 from outreach.runtime.places import Placed, apart
 from outreach.runtime.prepare import Prepared
 from outreach.runtime.reading import read_all_facts
+from outreach.runtime.reviewing import turn_of
 from outreach.runtime.scopes import to_lock
 
 #: Causes that mean: a person said something, and this is what we say or do about it.
 _ANSWERS = {"REPLIED", "POSITIVE_REPLY", "NEGATIVE_REPLY", "REPLIED_TO_NOTE"}
 
 
+#: What a human is asked; else they are to act.
+_TASKS = {"late.ask": "decide", "review.first": "review"}
 #: How soon (real seconds) to look again at what two clocks see differently.
 _SOON_SECONDS = 0.5
 
@@ -133,8 +136,8 @@ class _Claiming:
         if _caps_changed(prepared, row):
             return NotClaimed(hints=[prepared.again()])
         verdict = gate.decide(facts)
-        if verdict.allowed and prepared.late:
-            # Neither rendered nor paid for at the limiter: the process's clock runs a little ahead of the database's.
+        if verdict.allowed and not prepared.pays:
+            # Not paid for at the limiter: the process's clock runs a little ahead of the database's, or the OK has just come.
             return NotClaimed(hints=[hints.perform(prepared.kind, prepared.execution_id, _SOON_SECONDS)])
         if verdict.allowed:
             return self._begin(locked, prepared, facts, verdict, row)
@@ -212,7 +215,7 @@ def _refuse(
             executions.note_verdict(tx, locked.execution.id, gate.verdict_to_json(verdict))
             found = pass_over(ctx, tx, lead, locked.execution.id, now)
         case Decision.HAND_OVER:
-            found = _hand_over(tx, lead, locked, verdict, now)
+            found = _hand_over(ctx, tx, lead, locked, verdict, now)
         case _:
             found = defer(ctx, tx, lead, locked.execution, verdict, now)
             if verdict.rule == "evidence.stale":
@@ -240,15 +243,24 @@ def block(ctx: Context, tx: Tx, lead: Lead, execution_id: int, verdict: Verdict,
     return go_on(ctx, tx, lead, now)
 
 
-def _hand_over(tx: Tx, lead: Lead, locked: LockedSend, verdict: Verdict, now: datetime) -> Hints:
+def _hand_over(
+    ctx: Context, tx: Tx, lead: Lead, locked: LockedSend, verdict: Verdict, now: datetime
+) -> Hints:
     """A human must act, or say whether to: the execution stays planned and the lead waits on the task."""
     stored = gate.verdict_to_json(verdict)
     executions.note_verdict(tx, locked.execution.id, stored)
-    asks = verdict.rule == "late.ask"
-    expires = None if asks else sequences.graph_of(tx, lead.version_id).node(lead.cursor).task_expires
+    again = turn_of(ctx, tx, lead, now) if verdict.rule == "review.first" else None
+    if again is not None:
+        lead.wait(before_late(again, locked.execution.late_at, now), WaitingOn.TASK, verdict.rule)
+        return []
+    kind = _TASKS.get(verdict.rule, "act")
+    # What is only to be said yes or no to waits for that; what is to be done has its time.
+    expires = (
+        sequences.graph_of(tx, lead.version_id).node(lead.cursor).task_expires if kind == "act" else None
+    )
     expires_at = now + expires if expires else None
     task_id = tasks.open_one(
-        tx, kind="decide" if asks else "act", lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
+        tx, kind=kind, lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
         detail=dict(stored), expires_at=expires_at,
     )  # fmt: skip
     task = {"state": "open", "late_at": locked.execution.late_at, "expires_at": expires_at}

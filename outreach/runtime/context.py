@@ -9,6 +9,7 @@ from outreach.clock import Clock
 from outreach.ids import keyed_digest
 from outreach.limits.limiter import Limiter
 from outreach.models.base import UNREACHABLE, Database
+from outreach.outbound import Outbound
 from outreach.providers.base import AccountRef, Provider
 from outreach.settings import Settings
 from outreach.together import Together
@@ -38,6 +39,8 @@ class Context:
     db: Database
     limiter: Limiter
     providers: Mapping[str, Provider]
+    #: where an operator wants to be told
+    outbound: Outbound = field(default_factory=lambda: Outbound(simulated=lambda: True))
     together: Shared = field(default_factory=Shared)
     #: channels whose actions this process carries out in the message that has led to them
     carries: frozenset[str] = frozenset()

@@ -12,10 +12,12 @@ from outreach.models import accounts, events, executions, inbound, leads, peers,
 from outreach.models.base import Row, Tx
 from outreach.models.persons import LockedPerson
 from outreach.providers.base import InboundKind
+from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.echoes import SKEW_SECONDS, is_echo, match_echo, match_stranger_echo
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
+from outreach.runtime.notifying import put_reply
 from outreach.runtime.optout import stop_leads, suppress
 
 
@@ -121,9 +123,27 @@ def _message_in(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
         )  # fmt: skip
     _done(tx, arrival, reply_class)
     _note(tx, arrival, EventKind.DM_REPLY_RECEIVED, reply_class=reply_class.value)
+    return [*_act_on(ctx, tx, arrival, reply_class), *_tell(ctx, tx, arrival, reply_class)]
+
+
+def _tell(ctx: Context, tx: Tx, arrival: Arrival, reply_class: ReplyClass) -> Hints:
+    """Our own people are told of it, where they want to be."""
+    if not ctx.settings.notify_url:
+        return []
+    put_reply(
+        tx,
+        inbound_id=arrival.row["id"],
+        person_id=arrival.person.id,
+        reply_class=reply_class,
+        now=arrival.now,
+    )
+    return [hints.deliver()]
+
+
+def _act_on(ctx: Context, tx: Tx, arrival: Arrival, reply_class: ReplyClass) -> Hints:
     if reply_class is ReplyClass.UNSUBSCRIBE:
         suppress(
-            ctx, tx, arrival.person.id, reason="they said stop", source="reply", evidence={"inbound_id": row["id"]}, now=now
+            ctx, tx, arrival.person.id, reason="they said stop", source="reply", evidence={"inbound_id": arrival.row["id"]}, now=arrival.now
         )  # fmt: skip
         return []
     if reply_class is ReplyClass.UNCLEAR:

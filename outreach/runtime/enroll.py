@@ -63,7 +63,7 @@ def enroll(
         if version is None:
             raise UsageError(f"sequence {sequence!r} has no version", hint="outreach sequence publish FILE")
         graph = sequences.graph_of(tx, version.id)
-        _require_segments(tx, segments)
+        require_segments(tx, segments)
         senders = find_senders(tx, channels_of(graph), account_names, pools)
         rows = enrolling.candidates(tx, segments, found["id"])
         return _enroll(ctx, tx, found, version, graph, senders, rows, again=again, limit=limit, by=by)
@@ -84,7 +84,7 @@ def _enroll(
     left_out: Counter[str] = Counter()
     chosen: list[Row] = []
     for row in rows:
-        reason = _stands_against(row, handles, graph, again)
+        reason = stands_against(row, handles, graph, again)
         if reason is not None:
             left_out[reason] += 1
         elif limit is not None and len(chosen) >= limit:
@@ -108,9 +108,10 @@ def _enroll(
     )  # fmt: skip
 
 
-def _stands_against(
+def stands_against(
     row: Row, handles: Mapping[str, Mapping[int, int]], graph: Graph, again: bool
 ) -> str | None:
+    """Why this candidate (a row of models.enrolling) is left out; None: enrolled. `handles`: per channel, identities by person."""
     if row["suppressed"]:
         return "on the do-not-contact list"
     if row["active"]:
@@ -208,7 +209,7 @@ def find_senders(
     return Senders(by_channel={c: sorted(set(by_channel[c])) for c in channels})
 
 
-def _require_segments(tx: Tx, names: Sequence[str]) -> None:
+def require_segments(tx: Tx, names: Sequence[str]) -> None:
     known = enrolling.segment_names(tx)
     for name in names:
         if name not in known:

@@ -8,9 +8,10 @@ from outreach.compliance import gate
 from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.kinds import WaitingOn
 from outreach.errors import NeedsNewerWorker
-from outreach.models import claims, events, identities, reports, sequences
+from outreach.models import claims, events, identities, reports, sequences, tasks
 from outreach.models.base import Row, Tx
 from outreach.runtime.context import Context
+from outreach.runtime.prepare import body_hash_of
 from outreach.runtime.reading import Question, read_facts
 from outreach.runtime.scopes import scopes_of
 
@@ -32,6 +33,9 @@ class LeadWhy:
     #: None: nothing is planned, so there is nothing to judge
     execution_id: int | None
     verdicts: Sequence[Verdict]
+    #: the open task that the next step waits for, if it waits for one
+    task_id: int | None
+    now: datetime
 
     @property
     def against(self) -> Sequence[Verdict]:
@@ -46,12 +50,12 @@ class LeadWhy:
 
     @property
     def earliest(self) -> datetime | None:
-        """When the next step can happen at the earliest; None: not by itself."""
+        """When the next step can happen at the earliest, which is never before now; None: not by itself."""
         if self.needs_somebody:
             return None
         untils = [v.until for v in self.against if v.until is not None]
         due: datetime | None = self.lead["due_at"]
-        return max([due, *untils]) if due is not None else None
+        return max([self.now, due, *untils]) if due is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +99,14 @@ def explain_lead(ctx: Context, lead_id: int) -> LeadWhy:
 
 def _lead(ctx: Context, tx: Tx, row: Row, now: datetime) -> LeadWhy:
     planned = reports.planned_of_lead(tx, row["id"]) if row["state"] == "active" else None
+    task = tasks.of_execution(tx, planned) if planned is not None else None
     return LeadWhy(
         lead=row,
         path=events.latest(tx, limit=_PATH, lead_id=row["id"]),
         execution_id=planned,
         verdicts=_judge(ctx, tx, planned, now) if planned is not None else (),
+        task_id=task["id"] if task is not None else None,
+        now=now,
     )
 
 
@@ -111,8 +118,9 @@ def _judge(ctx: Context, tx: Tx, execution_id: int, now: datetime) -> Sequence[V
     try:
         graph = sequences.graph_of(tx, row["version_id"])
         question = Question(
-            execution_id=execution_id, graph=graph, scopes=scopes_of(row, graph), epoch=row["epoch"]
-        )
+            execution_id=execution_id, graph=graph, version_id=row["version_id"], scopes=scopes_of(row, graph), epoch=row["epoch"],
+            body_hash=body_hash_of(row, graph),
+        )  # fmt: skip
         facts, _ = read_facts(ctx, tx, question, now)
     except NeedsNewerWorker:
         return ()

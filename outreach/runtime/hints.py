@@ -66,3 +66,18 @@ def refresh(account_id: int) -> Hint:
 def drain(person_id: int) -> Hint:
     """See whether an opt-out has become effective."""
     return Hint("drain_person", person_id)
+
+
+def watch() -> Hint:
+    """See whether something needs somebody."""
+    return Hint("watch_alerts", 0)
+
+
+def deliver() -> Hint:
+    """Deliver notices that wait."""
+    return Hint("deliver_notices", 0)
+
+
+def beat() -> Hint:
+    """Send a sign of life."""
+    return Hint("send_heartbeat", 0)

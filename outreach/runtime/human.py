@@ -17,6 +17,7 @@ from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import task_look
 from outreach.runtime.optout import suppress
+from outreach.runtime.reviewing import answer as answer_review
 from outreach.runtime.settle import absent, refuse, sent
 
 _OVER = ("done", "skipped", "void")
@@ -69,6 +70,8 @@ def _close(ctx: Context, task_id: int, answer: Answer) -> Hints:
             raise UsageError(
                 f"task {task_id} takes no text" if answer.text.strip() else "the text that was sent is empty"
             )
+        if task["kind"] == "review":
+            return answer_review(ctx, tx, task, answer.by, send=answer.happened)
         if task["kind"] == "decide" and task["execution_id"] is not None:
             return decided_late(ctx, tx, task, answer.by, send=answer.happened)
         if task["kind"] == "decide":

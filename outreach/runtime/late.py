@@ -4,7 +4,7 @@ from datetime import datetime
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState
-from outreach.models import executions, tasks
+from outreach.models import executions, reviews, tasks
 from outreach.models.base import Tx
 from outreach.models.leads import LATE, Lead
 from outreach.runtime.context import Context
@@ -20,6 +20,8 @@ def pass_over(
     if task is not None:
         # Nobody has begun it: what a human holds is theirs, and T1 does not judge it.
         tasks.close(tx, task["id"], "void", LATE, actor, now)
+        if task["kind"] == "review":
+            reviews.wake(tx, lead, most=1, now=now)
         lead.log(EventKind.TASK_CLOSED, now, actor=actor, execution_id=execution_id, task_id=task["id"], state="void",
                  held_by=None)  # fmt: skip
     executions.settle_not(tx, execution_id, ExecutionState.SKIPPED, LATE, now)

@@ -12,7 +12,7 @@ from outreach.engine.graph import Graph
 from outreach.engine.kinds import ActionKind, Channel, ExecutionState, TriggerKind, WaitingOn
 from outreach.engine.variants import choose
 from outreach.errors import NeedsNewerWorker
-from outreach.models import executions, leads, sequences, tasks, watermarks
+from outreach.models import executions, leads, reviews, sequences, tasks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution
 from outreach.models.leads import RESOLVE, WANTS, Binding, Lead, Seen
@@ -147,6 +147,8 @@ def leave(tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engin
 
 def _cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
     for task in tasks.void_of_lead(tx, lead.id, reason, now):
+        if task["kind"] == "review":
+            reviews.wake(tx, lead, most=1, now=now)
         lead.log(EventKind.TASK_CLOSED, now, actor=actor, execution_id=task["execution_id"], task_id=task["id"], state="void",
                  held_by=task["holder"])  # fmt: skip
     for execution_id in executions.cancel_planned(tx, lead.id, reason, now):
@@ -310,7 +312,7 @@ def _expire(ctx: Context, tx: Tx, lead: Lead, task: Row, now: datetime) -> Hints
 def _settled_wait(lead: Lead, task: Row | None, now: datetime) -> bool:
     """Does the planned action wait for something already: a human, or an instant that has not come?"""
     if task is not None:
-        begun = task["state"] != "open" or task["kind"] != "act"
+        begun = task["state"] != "open" or task["kind"] not in ("act", "review")
         if task["late_at"] is not None and task["late_at"] <= now and not begun:
             return False
         lead.wait(task_look(task, now), WaitingOn.TASK, task["reason"])

@@ -14,9 +14,9 @@ from outreach.runtime.prepare import Prepared
 def pay(ctx: Context, prepared: Sequence[Prepared]) -> list[Verdict | None]:
     """For each: None, it has paid; otherwise why not, and until when.
 
-    What comes too late costs no room, so it does not wait for any.
+    What comes too late, or must be read first, costs no room, so it does not wait for any.
     """
-    paying = [p for p in prepared if not p.late and p.scopes]
+    paying = [p for p in prepared if p.pays and p.scopes]
     refusals = dict(zip([p.execution_id for p in paying], _acquire(ctx, paying), strict=True))
     return [refusals.get(p.execution_id) for p in prepared]
 

@@ -21,8 +21,10 @@ class Placed:
         return Question(
             execution_id=prepared.execution_id,
             graph=prepared.graph,
+            version_id=prepared.row["version_id"],
             scopes=prepared.scopes,
             epoch=prepared.epoch,
+            body_hash=prepared.body_hash,
             places=self.places,
         )
 

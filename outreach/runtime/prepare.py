@@ -1,7 +1,7 @@
 """prepare: read and render a planned execution, without a lock. T1 believes nothing of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outreach.content.rendering import Missing, Rendered, TooLong, compose
 from outreach.engine.graph import Graph
@@ -9,8 +9,9 @@ from outreach.engine.kinds import ActionKind, ExecutionState, known
 from outreach.engine.messages import BODY_LIMITS
 from outreach.errors import NeedsNewerWorker
 from outreach.limits.scope import Scope
-from outreach.models import claims, sequences
+from outreach.models import claims, reviews, sequences
 from outreach.models.base import Row, Tx
+from outreach.models.reviews import Approvals
 from outreach.providers.base import fingerprint
 from outreach.runtime import hints
 from outreach.runtime.context import Context
@@ -31,8 +32,15 @@ class Prepared:
     row: Row
     #: too late as far as this process's clock can tell: T1 says what becomes of it, and nothing is sent
     late: bool = False
+    #: nobody has read it yet, as far as an unlocked read can tell: T1 puts it before somebody, and nothing is sent
+    unread: bool = False
     body: str | None = None
     subject: str | None = None
+
+    @property
+    def pays(self) -> bool:
+        """What is not going to be sent costs no room, so it waits for none."""
+        return not (self.late or self.unread)
 
     @property
     def body_hash(self) -> str | None:
@@ -71,10 +79,12 @@ def prepare(ctx: Context, execution_id: int) -> Prepared | NotRenderable | Nothi
 
 def prepare_all(ctx: Context, execution_ids: Sequence[int]) -> list[Prepared | NotRenderable | Nothing]:
     """The same for several, in one read-only transaction."""
-    return [_prepared(ctx, row, graph) for row, graph in _read_all(ctx, execution_ids)]
+    return [_prepared(ctx, *read) for read in _read_all(ctx, execution_ids)]
 
 
-def _prepared(ctx: Context, row: Row | None, graph: Graph | None) -> Prepared | NotRenderable | Nothing:
+def _prepared(
+    ctx: Context, row: Row | None, graph: Graph | None, review: Approvals | None
+) -> Prepared | NotRenderable | Nothing:
     if row is None or row["state"] != ExecutionState.PLANNED.value or row["lead_state"] != "active":
         return Nothing()
     now = ctx.clock.now()
@@ -83,17 +93,33 @@ def _prepared(ctx: Context, row: Row | None, graph: Graph | None) -> Prepared | 
     if graph is None:
         return Nothing([hints.advance(row["lead_id"])])
     try:
-        return _rendered(row, graph, late=row["late_at"] is not None and row["late_at"] <= now)
+        late = row["late_at"] is not None and row["late_at"] <= now
+        prepared = _rendered(row, graph, late=late)
     except NeedsNewerWorker:
         return Nothing([hints.advance(row["lead_id"])])
+    if review is not None and isinstance(prepared, Prepared):
+        return replace(prepared, unread=review.body_hash is None or review.body_hash != prepared.body_hash)
+    return prepared
 
 
-def _read_all(ctx: Context, execution_ids: Sequence[int]) -> list[tuple[Row | None, Graph | None]]:
-    """Rows of models.claims.prepare and their graphs; no graph where only newer code can read it."""
+#: What is read of one: models.claims.prepare's row, its graph (none where only newer code can read it), and the OKs that its version
+#: still lacks (none where it lacks none, or this is no message).
+_Read = tuple[Row | None, Graph | None, Approvals | None]
 
-    def work(tx: Tx) -> list[tuple[Row | None, Graph | None]]:
+
+def _read_all(ctx: Context, execution_ids: Sequence[int]) -> list[_Read]:
+    def work(tx: Tx) -> list[_Read]:
         rows = claims.prepare_all(tx, execution_ids)
-        return [(row, _graph(tx, row) if row else None) for row in map(rows.get, execution_ids)]
+        graphs = {id_: _graph(tx, row) for id_, row in rows.items()}
+        asking = {
+            id_: (rows[id_]["version_id"], graph.review_first)
+            for id_, graph in graphs.items()
+            if graph is not None
+            and graph.review_first
+            and graph.node(rows[id_]["cursor"]).message is not None
+        }
+        found = reviews.pending(tx, asking) if asking else {}
+        return [(rows.get(id_), graphs.get(id_), found.get(id_)) for id_ in execution_ids]
 
     return ctx.db.run(work)
 
@@ -146,6 +172,12 @@ def render_for(row: Row, graph: Graph) -> Rendered | Missing | TooLong | None:
         defaults=graph.defaults,
         max_length=BODY_LIMITS.get(node.kind),
     )
+
+
+def body_hash_of(row: Row, graph: Graph) -> str | None:
+    """Of the text that would be sent; None: there is none, or it cannot be rendered."""
+    text = render_for(row, graph)
+    return fingerprint(text.text) if isinstance(text, Rendered) else None
 
 
 def values_of(row: Row, graph: Graph) -> dict[str, str]:

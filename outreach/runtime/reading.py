@@ -22,6 +22,7 @@ from outreach.compliance.facts import (
     LeadFacts,
     Performer,
     PersonFacts,
+    ReviewFacts,
     SequenceFacts,
     SuppressionHit,
     TouchPolicy,
@@ -38,7 +39,7 @@ from outreach.engine.kinds import (
     known,
 )
 from outreach.limits.scope import Scope
-from outreach.models import claims
+from outreach.models import claims, reviews
 from outreach.models.base import Row, Tx
 from outreach.runtime.context import Context
 from outreach.runtime.scopes import CountedWindow, pace_of, windows_of
@@ -56,8 +57,12 @@ class Question:
 
     execution_id: int
     graph: Graph
+    #: None: of no version, for it is only supposed
+    version_id: int | None
     scopes: Sequence[Scope]
     epoch: int
+    #: of the text that would be sent; None: not known here, so no OK for one is
+    body_hash: str | None = None
     performer: Performer = Performer.ENGINE
     places: Mapping[str, int] = field(default_factory=dict)
 
@@ -81,18 +86,48 @@ def read_all_facts(
         for q in questions
     ]
     rows = claims.facts(tx, asked, now=now, message_kinds=[k.value for k in MESSAGE_KINDS])
+    reviews_ = _reviews(tx, questions, rows)
     return {
         q.execution_id: (
-            _facts(ctx, rows[q.execution_id], q, windows[q.execution_id], now),
+            facts_of(
+                ctx, rows[q.execution_id], q, windows[q.execution_id], now, reviews_.get(q.execution_id)
+            ),
             rows[q.execution_id],
         )
         for q in questions
     }
 
 
-def _facts(
-    ctx: Context, row: Row, question: Question, windows: Sequence[CountedWindow], now: datetime
+def _reviews(tx: Tx, questions: Sequence[Question], rows: Mapping[int, Row]) -> dict[int, ReviewFacts]:
+    """Of messages of versions that ask for an OK, and have not got all they want: nobody else reads anything."""
+    asking = {
+        q.execution_id: q
+        for q in questions
+        if q.graph.review_first and q.graph.node(rows[q.execution_id]["cursor"]).message is not None
+    }
+    asked = {
+        id_: (q.version_id, q.graph.review_first) for id_, q in asking.items() if q.version_id is not None
+    }
+    found = reviews.pending(tx, asked) if asked else {}
+    return {
+        id_: ReviewFacts(
+            wanted=asking[id_].graph.review_first,
+            approved=one.approved,
+            this_one=one.body_hash is not None and one.body_hash == asking[id_].body_hash,
+        )
+        for id_, one in found.items()
+    }
+
+
+def facts_of(
+    ctx: Context,
+    row: Row,
+    question: Question,
+    windows: Sequence[CountedWindow],
+    now: datetime,
+    review: ReviewFacts | None,
 ) -> Facts:
+    """A row of the facts query as the gate's values."""
     last, pace, graph = row["last_started_at"], pace_of(question.scopes), question.graph
     return Facts(
         now=now,
@@ -127,6 +162,7 @@ def _facts(
             freshness=ctx.machine(ctx.settings.evidence_seconds),
             contradicted=_contradicted(row),
         ),
+        review=review,
         holds=_holds(row),
         pace_until=last + pace if last is not None and last + pace > now else None,
         caps=_cap_uses(row, windows, now),
@@ -178,6 +214,7 @@ def _person(row: Row) -> PersonFacts:
         zone=row["person_zone"],
         last_inbound_at=row["last_inbound_at"],
         undigested_inbound=row["undigested"],
+        is_test=row["is_test"],
         touches=tuple(row["touches"] or ()),
     )
 
@@ -198,7 +235,9 @@ def _hits(row: Row) -> tuple[SuppressionHit, ...]:
     )
 
 
-def _identity(row: Row) -> IdentityFacts:
+def _identity(row: Row) -> IdentityFacts | None:
+    if row["identity_id"] is None:
+        return None  # only where a step is supposed: what is planned is bound to a handle
     columns = zip(
         row["bases"] or (),
         row["obtained"] or (),

@@ -160,7 +160,7 @@ def _note(ctx: Context, prepared: Prepared, passed: Passed, claim: Claimed | Not
         passed.next = claim
         return
     passed.hints += claim.hints
-    if claim.verdict is not None and not prepared.late:
+    if claim.verdict is not None and prepared.pays:
         # The log holds a grant that came to nothing; there is no refund, so it is read anew from the ledger.
         ctx.limiter.forget(prepared.scopes)
 

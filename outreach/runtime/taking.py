@@ -155,7 +155,7 @@ def _start(ctx: Context, tx: Tx, task_id: int, holder: str) -> Started | Verdict
             hint="outreach why shows what the lead lacks",
         )
     question = Question(
-        execution_id=task["execution_id"], graph=graph, scopes=scopes, epoch=lead.epoch, performer=Performer.HUMAN
+        execution_id=task["execution_id"], graph=graph, version_id=lead.version_id, scopes=scopes, epoch=lead.epoch, performer=Performer.HUMAN
     )  # fmt: skip
     facts, _ = read_facts(ctx, tx, question, now)
     facts = replace(facts, caps=(*facts.caps, *_task_caps(tx, task, row["account_zone"], now)))

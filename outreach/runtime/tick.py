@@ -8,7 +8,7 @@ from outreach.compliance import register
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
-from outreach.models import instance, ticks, watermarks
+from outreach.models import instance, notices, ticks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
@@ -70,7 +70,16 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
             found.append(hints.look_up(task["account_id"]))
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
-    return found
+    return [*found, *_telling(ctx, tx, now)]
+
+
+def _telling(ctx: Context, tx: Tx, now: datetime) -> Hints:
+    """Our own people are told, too; where nobody asked for it, nothing is looked at."""
+    settings = ctx.settings
+    found = [hints.watch()] if settings.alert_url else []
+    found += [hints.beat()] if settings.heartbeat_url else []
+    told = [kind for kind, url in (("alert", settings.alert_url), ("reply", settings.notify_url)) if url]
+    return [*found, hints.deliver()] if told and notices.any_due(tx, told, now) else found
 
 
 def _to_digest(tx: Tx, now: datetime) -> list[int]:

@@ -50,6 +50,7 @@ def metrics(request: Request) -> Response:
         "outreach_inbound_undigested": row["undigested"],
         "outreach_accounts_stopped": row["accounts_stopped"],
         "outreach_optouts_draining": row["draining"],
+        "outreach_alerts": row["alerts"],
     }
     return PlainTextResponse(
         "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in numbers.items())

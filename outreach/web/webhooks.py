@@ -68,6 +68,7 @@ def _store(request: Request, body: bytes) -> Response:
         return PlainTextResponse("no such app", status_code=404)
     if not hooks.verify(dict(request.headers), body, secret):
         log.warning("webhook signature refused", extra={"action": "webhook_refused", "channel": channel})
+        request.app.state.refusals.add(request.path_params["app_name"])
         return PlainTextResponse("bad signature", status_code=401)
     try:
         items = hooks.parse(body)

@@ -84,4 +84,4 @@ def begin(house: House, execution_id: int) -> Claimed:
 def answered(house: House, claimed: Claimed) -> Work:
     """The call is made; what is left is its outcome, and the lead's next step."""
     outcome = call(house.ctx, claimed)
-    return lambda: perform._carry(house.ctx, Called(claimed, outcome, onward=True))
+    return lambda: perform._in_step(house.ctx, Called(claimed, outcome, onward=True))

@@ -183,7 +183,13 @@ def test_a_sequence_is_checked_published_shown_and_drawn(house: Terminal, tmp_pa
     path = tmp_path / "hello.yaml"
     path.write_text(SEQUENCE)
     assert house.json("sequence", "check", str(path))[0]["ok"] is True
-    assert house.json("sequence", "publish", str(path)) == {"sequence": "hello", "version": 1, "new": True}
+    published = house.json("sequence", "publish", str(path))
+    assert {k: published[k] for k in ("sequence", "version", "new")} == {
+        "sequence": "hello",
+        "version": 1,
+        "new": True,
+    }
+    assert published["lanes"]["segments"], "whom it may contact stands beside it"
     assert house.json("sequence", "publish", str(path))["new"] is False
     assert house.json("sequence", "list")[0]["name"] == "hello"
     assert house.json("sequence", "show", "hello")["source"] == SEQUENCE
@@ -259,7 +265,7 @@ def test_why_tells_the_rule_that_stands_against_the_next_step(house: Terminal, t
     assert found["earliest"] is None
     assert found["path"][0]["kind"] == "LeadEnrolled"
     said = house("why", "Ada Example")
-    assert "will not happen by itself: x.dm.inbound_first, basis.none" in said
+    assert "next send: not by itself: x.dm.inbound_first, basis.none" in said
     assert "x.dm.inbound_first" in said
     assert "ada_example" not in said
 

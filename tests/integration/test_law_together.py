@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_a_poisoned_lead_meets_its_error_by_itself(house: House, passes: list[li
     assert [type(error) for error in errors] == [type(None), type(None), Poisoned, type(None), type(None)]
     assert len(passes[0]) == 5
     assert [execution(house, i)["state"] for i in ids] == ["sent", "sent", "planned", "sent", "sent"]
-    house.tick()
+    house.pass_time(timedelta(minutes=3))
     assert followed(house) == set(MANY[:5])
 
 

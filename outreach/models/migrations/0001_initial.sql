@@ -106,6 +106,7 @@ CREATE TABLE person (
     zone                     text,                   -- IANA; NULL: unknown
     country                  text,                   -- ISO 3166 alpha-2; NULL: unknown
     invented                 boolean NOT NULL DEFAULT false,  -- sample data, nobody's contact
+    is_test                  boolean NOT NULL DEFAULT false,  -- one of us: out of statistics and touch budgets, under every other rule
     suppressed_at            timestamptz,            -- binding for every new send from its commit on
     suppression_reason       text,
     suppression_effective_at timestamptz,            -- nothing can surface at a provider after this
@@ -415,8 +416,8 @@ CREATE TABLE message_body (
 
 CREATE TABLE task (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- act: do what the engine may not; decide: a reply needs a human; held: did it happen?
-    kind         text NOT NULL CHECK (kind IN ('act', 'decide', 'held')),
+    -- act: do what the engine may not; decide: a reply needs a human; held: did it happen? review: may it be sent?
+    kind         text NOT NULL CHECK (kind IN ('act', 'decide', 'held', 'review')),
     lead_id      bigint REFERENCES lead,
     execution_id bigint REFERENCES execution,
     person_id    bigint NOT NULL REFERENCES person,
@@ -433,7 +434,7 @@ CREATE TABLE task (
     closed_by    text,
     told_at      timestamptz,                        -- void: its holder has been told
     created_at   timestamptz NOT NULL,
-    CHECK (kind <> 'act' OR execution_id IS NOT NULL),
+    CHECK (kind NOT IN ('act', 'review') OR execution_id IS NOT NULL),
     CHECK (state NOT IN ('claimed', 'asked') OR (holder IS NOT NULL AND deadline IS NOT NULL)),
     CHECK ((state IN ('done', 'skipped', 'void')) = (closed_at IS NOT NULL))
 );
@@ -442,6 +443,16 @@ CREATE INDEX task_open ON task (state, id) WHERE state IN ('open', 'claimed', 'a
 CREATE INDEX task_person ON task (person_id) WHERE state IN ('open', 'claimed', 'asked');
 -- What somebody holds, and what was taken out of their hands without their knowing it.
 CREATE INDEX task_holder ON task (holder) WHERE holder IS NOT NULL AND told_at IS NULL AND state IN ('claimed', 'asked', 'void');
+CREATE INDEX task_review ON task (lead_id) WHERE kind = 'review' AND state = 'open';
+-- `review_first`: what somebody has read and let go. Once a version has as many as it asks for, it runs by itself.
+CREATE TABLE approval (
+    version_id   bigint NOT NULL REFERENCES sequence_version,
+    execution_id bigint NOT NULL REFERENCES execution,
+    body_hash    text NOT NULL,                      -- of that very text, and of no other
+    approved_by  text NOT NULL,
+    approved_at  timestamptz NOT NULL,
+    PRIMARY KEY (version_id, execution_id)
+);
 
 -- --- what came in ------------------------------------------------------------------------------------------
 CREATE TABLE inbound (
@@ -468,6 +479,8 @@ CREATE TABLE inbound (
 );
 CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stored';
 CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 'stored' AND peer_handle <> '';
+-- By when it came: reports walk a stretch of it. Next to nothing to keep up, for rows come in that order.
+CREATE INDEX inbound_received ON inbound USING brin (received_at) WITH (pages_per_range = 16);
 CREATE INDEX inbound_todo ON inbound (id) WHERE state IN ('stored', 'waiting');
 CREATE INDEX inbound_person ON inbound (person_id, occurred_at) WHERE person_id IS NOT NULL;
 CREATE INDEX inbound_unmatched ON inbound (peer_kind, peer) WHERE state = 'unmatched';
@@ -531,6 +544,46 @@ CREATE TABLE relationship (
 );
 CREATE INDEX relationship_wanted ON relationship (account_id, wanted_at)
     WHERE wanted_at IS NOT NULL AND (checked_at IS NULL OR checked_at < wanted_at);
+
+-- --- being told --------------------------------------------------------------------------------------------
+-- What needs somebody: one row per alert and what it is about, for as long as it lasts and after.
+CREATE TABLE alert (
+    kind        text NOT NULL,
+    subject     text NOT NULL,                       -- an account's or app's name; '' where it is about the whole instance
+    since       timestamptz NOT NULL,
+    detail      text NOT NULL,                       -- a sentence, as it was when somebody was told last
+    told_at     timestamptz NOT NULL,
+    clear_since timestamptz,                         -- seen to be over, but not for long enough to say so
+    ended_at    timestamptz,
+    times       integer NOT NULL DEFAULT 1 CHECK (times > 0),
+    PRIMARY KEY (kind, subject),
+    CHECK (ended_at IS NULL OR clear_since IS NOT NULL)
+);
+-- What our own people are to be told: written with what it tells of, delivered from here, so that a URL that is down loses nothing.
+CREATE TABLE notice (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind       text NOT NULL CHECK (kind IN ('alert', 'reply')),
+    key        text NOT NULL UNIQUE,                 -- what it tells of is told once
+    payload    jsonb NOT NULL,                       -- ids and words, never a handle or a body
+    state      text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'given_up')),
+    -- the next attempt; the notices of a kind go in their order, so those behind the first wait for it
+    due_at     timestamptz,
+    attempts   integer NOT NULL DEFAULT 0,
+    reason     text,                                 -- why the last attempt failed
+    created_at timestamptz NOT NULL,
+    settled_at timestamptz,
+    CHECK ((state = 'waiting') = (due_at IS NOT NULL)),
+    CHECK ((state = 'waiting') = (settled_at IS NULL)),
+    CHECK (state <> 'given_up' OR reason IS NOT NULL)
+);
+CREATE INDEX notice_waiting ON notice (kind, id) WHERE state = 'waiting';
+CREATE INDEX notice_settled ON notice (settled_at) WHERE state <> 'waiting';
+-- Pushes whose signature was not ours: counted, nothing else of them is kept.
+CREATE TABLE refused_push (
+    app_id  bigint PRIMARY KEY REFERENCES app,
+    count   bigint NOT NULL CHECK (count > 0),
+    last_at timestamptz NOT NULL
+);
 
 -- --- the log -----------------------------------------------------------------------------------------------
 CREATE SEQUENCE event_id;
