@@ -99,7 +99,8 @@ def _check(channel: str, dm_mode: str, follow_permitted: bool, reason: str, zone
         raise UsageError(f"{zone!r} is no time zone", hint=did_you_mean(zone, zone_names()))
 
 
-def _pairs(words: Sequence[str], option: str) -> dict[str, str]:
+def pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """KIND=VALUE words by kind. Raises UsageError."""
     from outreach.engine.kinds import CHANNEL_OF
     from outreach.engine.suggest import did_you_mean
 
@@ -108,7 +109,9 @@ def _pairs(words: Sequence[str], option: str) -> dict[str, str]:
     for word in words:
         kind, equals, value = word.partition("=")
         if not equals:
-            raise UsageError(f"{option} {word!r} has no =", hint=f"{option} SEND_TWITTER_DM=…")
+            raise UsageError(
+                f"{option} {word!r} has no =".lstrip(), hint=f"{option} SEND_TWITTER_DM=…".lstrip()
+            )
         if kind not in kinds:
             raise UsageError(f"{kind} is no action that can be limited", hint=did_you_mean(kind, kinds))
         found[kind] = value.strip()
@@ -118,7 +121,7 @@ def _pairs(words: Sequence[str], option: str) -> dict[str, str]:
 def _caps(words: Sequence[str]) -> dict[str, str]:
     from outreach.limits.caps import parse_caps
 
-    found = _pairs(words, "--caps")
+    found = pairs(words, "--caps")
     for text in found.values():
         if text != "none":
             parse_caps(text)
@@ -127,7 +130,7 @@ def _caps(words: Sequence[str]) -> dict[str, str]:
 
 def _pace(words: Sequence[str]) -> dict[str, float]:
     found = {}
-    for kind, text in _pairs(words, "--pace").items():
+    for kind, text in pairs(words, "--pace").items():
         try:
             found[kind] = float(text)
         except ValueError:

@@ -47,11 +47,12 @@ def list_all(
     output.listing([with_alias(row) for row in rows], columns, as_json)
 
 
-def instant(text: str) -> datetime:
+def instant(text: str, option: str = "--since") -> datetime:
+    """An instant as it was typed. Raises UsageError."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--since {text!r} is no ISO 8601 instant", hint="as in 2026-01-05T12:00") from None
+        raise UsageError(f"{option} {text!r} is no ISO 8601 instant", hint="as in 2026-01-05T12:00") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from outreach.app import App
     from outreach.models.base import Row
     from outreach.runtime.hints import Hint, Hints
+    from outreach.runtime.oneoff import OneOff
 
 #: A one-off takes four steps (advance, resolve, advance, perform); more means that it goes round in circles.
 _MOST_STEPS = 12
@@ -42,7 +43,6 @@ def send(
     """Send one, now, and say what became of it. Running it again with its key says what became of it then."""
     from outreach.cli.who import find_person
     from outreach.engine.kinds import CHANNEL_OF, ActionKind
-    from outreach.runtime import hints
     from outreach.runtime.oneoff import send_one
 
     output.require_word("kind", kind, [k.value for k in CHANNEL_OF])
@@ -55,15 +55,23 @@ def send(
             app.context, key=key, person_id=person_id, kind=ActionKind(kind), text=body.strip() or None, subject=subject or None,
             account_names=(account,) if account else (), by=operator(),
         )  # fmt: skip
-        first = hints.advance(made.lead_id)
-        with _in_doubt_without_database():
-            if enqueue:
-                app.hint([first])
-            else:
-                carry_out(app, made.lead_id, first)
-            row = _outcome(app, key)
+        code = finish_one(app, key, made, enqueue, as_json)
+    raise typer.Exit(code)
+
+
+def finish_one(app: "App", key: str, made: "OneOff", enqueue: bool, as_json: bool) -> int:
+    """Carry it out here, or leave it to the workers, and say what has become of it; the exit code."""
+    from outreach.runtime import hints
+
+    first = hints.advance(made.lead_id)
+    with _in_doubt_without_database():
+        if enqueue:
+            app.hint([first])
+        else:
+            carry_out(app, made.lead_id, first)
+        row = _outcome(app, key)
     _say_outcome(row, made.new, enqueue, as_json)
-    raise typer.Exit(_DONE if enqueue else exit_code(row))
+    return _DONE if enqueue else exit_code(row)
 
 
 @contextmanager

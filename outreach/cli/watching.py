@@ -1,4 +1,4 @@
-"""What goes on: events, and what people answered."""
+"""What goes on: the log of events."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -80,17 +80,7 @@ def _one_line(row: "Row") -> str:
     return json.dumps(output.plain(with_alias(row)), ensure_ascii=False)
 
 
-def replies(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """What people wrote, newest first, and how it was understood."""
-    from outreach.models import reports
-
-    with opened(ctx) as app:
-        rows = app.context.db.run(lambda tx: reports.replies(tx, limit))
-    columns = ("occurred_at", "person", "channel", "account", "class", "state", "text")
-    output.listing([with_alias(row) for row in rows], columns, as_json, empty="no replies yet")
-
-
 def add_to(cli: typer.Typer) -> None:
     """Register these commands."""
-    for command in (events, replies):
+    for command in (events,):
         cli.command()(command)

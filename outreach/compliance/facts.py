@@ -240,9 +240,9 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapUse:
-    """One window of one cap, counted from the ledger by the caller."""
+    """One window of one cap, counted from the ledger by the caller. `task`: what humans do by hand by one account."""
 
-    scope: Literal["account", "app", "sequence", "instance"]
+    scope: Literal["account", "app", "sequence", "instance", "task"]
     #: as written, for example "40/day"
     cap: str
     limit: int

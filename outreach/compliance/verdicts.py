@@ -94,6 +94,8 @@ class Rule:
     #: DEFER only
     waiting_on: WaitingOn | None = None
     pack: str = BASE.name
+    #: HAND_OVER only: who says so
+    source: str = ""
 
 
 _BLOCK, _DEFER, _HAND_OVER = Decision.BLOCK, Decision.DEFER, Decision.HAND_OVER
@@ -139,9 +141,9 @@ RULES: Mapping[str, Rule] = {
         Rule("evidence.stale", _DEFER, "Silence is not proven: the inbox is not read up to the deadline, or was read too long ago.", _EVIDENCE),
         Rule("late.skip", Decision.SKIP, "It comes later than its sequence allows, and is passed over."),
         Rule("late.ask", _HAND_OVER, "It comes later than its sequence allows; a human says whether it is still to be sent."),
-        Rule("x.dm.inbound_first", _HAND_OVER, "X lets software write only to people who wrote to this account first.", pack=X.name),
-        Rule("x.follow.not_permitted", _HAND_OVER, "X lets software follow and unfollow only from accounts it has permitted.", pack=X.name),
-        Rule("linkedin.human_only", _HAND_OVER, "LinkedIn lets no software write or invite; a human does it.", pack=LINKEDIN.name),
+        Rule("x.dm.inbound_first", _HAND_OVER, "X lets software write only to people who wrote to this account first.", pack=X.name, source="X Developer Guidelines"),
+        Rule("x.follow.not_permitted", _HAND_OVER, "X lets software follow and unfollow only from accounts it has permitted.", pack=X.name, source="X Developer Guidelines; X API changelog of 16 April 2026"),
+        Rule("linkedin.human_only", _HAND_OVER, "LinkedIn lets no software write or invite; a human does it.", pack=LINKEDIN.name, source="LinkedIn API Terms of Use; LinkedIn User Agreement 8.2"),
         Rule("pack.no_rule", _HAND_OVER, "The channel's policy pack says nothing about this kind of action."),
         Rule("basis.none", _BLOCK, "Nothing on record says that we may contact this handle on this channel."),
         Rule("basis.expired", _BLOCK, "What said that we may contact this handle has expired."),
@@ -155,6 +157,7 @@ RULES: Mapping[str, Rule] = {
         Rule("hold.provider", _DEFER, "The provider asked us to wait.", _CAPACITY),
         Rule("pace.gap", _DEFER, "The account has just done one; the next keeps its distance.", _CAPACITY),
         Rule("cap.account", _DEFER, "The account's cap is full.", _CAPACITY),
+        Rule("cap.task", _DEFER, "By hand this account has done as many of these as humans should.", _CAPACITY),
         Rule("cap.app", _DEFER, "The app's cap is full.", _CAPACITY),
         Rule("cap.sequence", _DEFER, "The sequence's cap is full.", _CAPACITY),
         Rule("cap.instance", _DEFER, "The whole installation's cap is full.", _CAPACITY),

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from datetime import time, timedelta
 from typing import Any
 
-from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Lateness, Message, Node, Variant, Window
+from outreach.engine.graph import (
+    GRAPH_FORMAT,
+    TASK_EXPIRES,
+    Edge,
+    Graph,
+    Lateness,
+    Message,
+    Node,
+    Variant,
+    Window,
+)
 from outreach.engine.kinds import ActionKind, IfLate, TriggerKind, known
 from outreach.errors import NeedsNewerWorker
 from outreach.ids import content_hash
@@ -56,16 +66,19 @@ def graph_hash(graph: Graph) -> str:
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
-    stored = {
+    stored: dict[str, Any] = {
         "key": node.key,
         "kind": node.kind.value,
         "edges": [{"kind": e.kind.value, "to": e.to, "after": _seconds(e.after)} for e in node.edges],
         "message": None if node.message is None else _message_to_json(node.message),
         "wait": _seconds(node.wait),
     }
-    if node.lateness is None:
-        return stored  # as it was stored, and hashed, before there was such a thing
-    return stored | {"lateness": {"after": _seconds(node.lateness.after), "then": node.lateness.then.value}}
+    # What says nothing new is stored, and hashed, as it was before there was such a thing.
+    if node.lateness is not None:
+        stored["lateness"] = {"after": _seconds(node.lateness.after), "then": node.lateness.then.value}
+    if node.task_expires != TASK_EXPIRES:
+        stored["task"] = {"expires": None if node.task_expires is None else _seconds(node.task_expires)}
+    return stored
 
 
 def _node_from_json(stored: Mapping[str, Any]) -> Node:
@@ -76,7 +89,12 @@ def _node_from_json(stored: Mapping[str, Any]) -> Node:
         message=None if stored["message"] is None else _message_from_json(stored["message"]),
         wait=timedelta(seconds=stored["wait"]),
         lateness=_lateness_from_json(stored["lateness"]) if "lateness" in stored else None,
+        task_expires=_expiry_from_json(stored["task"]) if "task" in stored else TASK_EXPIRES,
     )
+
+
+def _expiry_from_json(stored: Mapping[str, Any]) -> timedelta | None:
+    return None if stored["expires"] is None else timedelta(seconds=stored["expires"])
 
 
 def _edge_from_json(stored: Mapping[str, Any]) -> Edge:

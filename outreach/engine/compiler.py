@@ -116,6 +116,7 @@ def _node(spec: ActionSpec) -> Node:
         message=None if spec.message is None else _message(spec.message),
         wait=spec.wait,
         lateness=None if spec.lateness is None else spec.lateness.value,
+        task_expires=spec.task_expires,
     )
 
 

@@ -29,7 +29,16 @@ class EventKind(StrEnum):
     TASK_OPENED = "TaskOpened"
     TASK_CLAIMED = "TaskClaimed"
     TASK_CLOSED = "TaskClosed"
+    #: whoever held it says that it was not done
+    TASK_RELEASED = "TaskReleased"
+    #: whoever held a void task has been told
+    HOLDER_TOLD = "HolderTold"
+    TASK_CAPS_SET = "TaskCapsSet"
     DM_REPLY_RECEIVED = "DMReplyReceived"
+    REPLY_RECLASSIFIED = "ReplyReclassified"
+    REPLY_ASSIGNED = "ReplyAssigned"
+    REPLY_ANSWERED = "ReplyAnswered"
+    REPLY_DONE = "ReplyDone"
     FOLLOWED_BACK_DETECTED = "FollowedBackDetected"
     SIGNAL_RECEIVED = "SignalReceived"
     SENT_BY_HAND = "SentByHand"

@@ -12,6 +12,10 @@ from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, IfLate, Trigg
 GRAPH_FORMAT = 3
 
 
+#: How long a step that falls to a human waits for somebody to begin it, where the author says nothing.
+TASK_EXPIRES = timedelta(days=14)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One arm of an A/B test: a template text and its weight."""
@@ -60,6 +64,9 @@ class Node:
     wait: timedelta = timedelta(0)
     #: None: it is carried out however late
     lateness: Lateness | None = None
+    #: how long nobody may begin it where it falls to a human: then it has failed; None: for ever. No reason for a higher format:
+    #: an older worker lets such a task lie, and sends nothing by it
+    task_expires: timedelta | None = TASK_EXPIRES
 
     @property
     def channel(self) -> Channel | None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from outreach.engine.expiry import read_expiry
 from outreach.engine.fields import Fields, Text, read_fields, read_text, usable_key
 from outreach.engine.kinds import MESSAGE_KINDS, ActionKind, TriggerKind
 from outreach.engine.lateness import LATENESS_KEYS, Defaults, read_defaults, read_lateness
@@ -12,7 +13,7 @@ from outreach.engine.source import mark_of
 from outreach.engine.specs import END, ActionSpec, EdgeSpec, MessageSpec, VariantSpec
 from outreach.engine.suggest import did_you_mean
 
-ACTION_KEYS = ("do", "for", "message", *LATENESS_KEYS, "next")
+ACTION_KEYS = ("do", "for", "message", *LATENESS_KEYS, "task", "next")
 MESSAGE_KEYS = ("body", "variants", "subject", "fallback")
 VARIANT_KEYS = ("weight", "body", "subject")
 EDGE_KEYS = ("on", "after", "to")
@@ -66,6 +67,7 @@ def _read_action(key: str, mark: Mark, fields: Fields, defaults: Defaults) -> Ac
         message=None if kind is not None and kind not in MESSAGE_KINDS else _read_message(kind, fields),
         wait=fields.duration("for") or timedelta(0),
         lateness=read_lateness(fields, kind, defaults),
+        task_expires=read_expiry(fields, kind),
     )
 
 

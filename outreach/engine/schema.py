@@ -6,6 +6,8 @@ It says what may stand where. What it cannot say (targets, cycles, templates, op
 from typing import Any
 
 from outreach.engine.definition import BUILTIN_VARIABLES, DEFAULT_OPT_OUT, MOST_REVIEWED, REPLY_RULES
+from outreach.engine.expiry import NEVER
+from outreach.engine.graph import TASK_EXPIRES
 from outreach.engine.kinds import (
     CHANNEL_OF,
     MESSAGE_KINDS,
@@ -15,7 +17,7 @@ from outreach.engine.kinds import (
     TriggerKind,
 )
 from outreach.engine.lateness import LATENESS_KEYS, NO_LIMIT
-from outreach.engine.notation import WEEKDAYS
+from outreach.engine.notation import WEEKDAYS, format_duration
 from outreach.engine.reading import LARGEST_WEIGHT, MAX_ACTIONS
 from outreach.engine.specs import END
 
@@ -153,9 +155,19 @@ def _action() -> Schema:
         "message": {"$ref": "#/$defs/message"},
         "max_lateness": _max_lateness("The most that it may come after it was first due."),
         "if_late": _if_late(),
+        "task": _task(),
         "next": _next(),
     }
     return _object("One action.", properties) | {"required": ["do"], "allOf": _fits()}
+
+
+def _task() -> Schema:
+    expires = {
+        "description": "So long it waits for somebody to begin it; then it has failed.",
+        "anyOf": [{"const": NEVER}, {"$ref": "#/$defs/duration"}],
+        "default": format_duration(TASK_EXPIRES),
+    }
+    return _object("Where the platform leaves it to a human: how the task is kept.", {"expires": expires})
 
 
 def _max_lateness(description: str) -> Schema:
@@ -186,7 +198,7 @@ def _fits() -> list[Schema]:
         _when_do([ActionKind.WAIT], {"required": ["for"]}, {"not": {"required": ["for"]}}),
         _when_do(speaking, {"required": ["message"]}),
         _when_do(silent, {"not": {"required": ["message"]}}),
-        _when_do(idle, {"not": {"anyOf": [{"required": [key]} for key in LATENESS_KEYS]}}),
+        _when_do(idle, {"not": {"anyOf": [{"required": [key]} for key in (*LATENESS_KEYS, "task")]}}),
         _when_do([ActionKind.SEND_EMAIL], {"properties": {"message": {"type": "object"}}}, subjects),
     ]
 

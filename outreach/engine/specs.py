@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from outreach.engine.fields import Text
-from outreach.engine.graph import Lateness
+from outreach.engine.graph import TASK_EXPIRES, Lateness
 from outreach.engine.kinds import ActionKind, TriggerKind
 from outreach.engine.problems import Mark
 
@@ -62,6 +62,7 @@ class ActionSpec:
     message: MessageSpec | None = None
     wait: timedelta = timedelta(0)
     lateness: LatenessSpec | None = None
+    task_expires: timedelta | None = TASK_EXPIRES
 
     @property
     def path(self) -> str:

@@ -236,6 +236,19 @@ DEFAULT_CAPS: Mapping[str, Default] = MappingProxyType(
         ),
     }
 )
+_BY_HAND = "our choice: what one person does with attention in a day; the account's caps hold beside it"
+#: Per account, by action kind: what humans do by hand. What the engine did by the same account does not count here.
+DEFAULT_TASK_CAPS: Mapping[str, Default] = MappingProxyType(
+    {
+        "FOLLOW_ON_TWITTER": _default("40/date", _BY_HAND),
+        "UNFOLLOW_ON_TWITTER": _default("40/date", _BY_HAND),
+        "SEND_TWITTER_DM": _default("40/date", _BY_HAND),
+        "SEND_CONNECTION_REQUEST": _default("20/date; 80/week", _BY_HAND),
+        "SEND_LINKEDIN_DM": _default("50/date", _BY_HAND),
+        "SEND_XMTP_DM": _default("50/date", _BY_HAND),
+        "SEND_EMAIL": _default("50/date", _BY_HAND),
+    }
+)
 #: Per developer app, by action kind: all accounts of one app share the provider's bucket.
 DEFAULT_APP_CAPS: Mapping[str, Default] = MappingProxyType(
     {

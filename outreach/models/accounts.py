@@ -83,6 +83,17 @@ def insert(tx: Tx, values: Mapping[str, Any]) -> int:
     return int(row["id"])
 
 
+def task_caps(tx: Tx, account_id: int) -> Mapping[str, str]:
+    """What humans may do by hand by this account: action kind -> caps text, where it differs from the kind's default."""
+    found: Mapping[str, str] = tx.value("SELECT task_caps FROM account WHERE id = %s", (account_id,))
+    return found
+
+
+def set_task_caps(tx: Tx, account_id: int, caps: Mapping[str, str]) -> None:
+    """Replace them."""
+    tx.execute("UPDATE account SET task_caps = %s WHERE id = %s", (to_json(caps), account_id))
+
+
 def set_state(tx: Tx, account_id: int, state: str, reason: str | None, now: datetime) -> None:
     """ok, paused, needs_reauth, restricted, no_credits or tier; every one but ok with its reason."""
     tx.execute(

@@ -237,9 +237,9 @@ def settle_sent(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def add_ids(tx: Tx, execution_id: int, ids: Mapping[str, str]) -> None:
-    """What the provider calls it."""
+    """What the provider calls it. What a human said they did has then been seen, too."""
     tx.write(
-        "UPDATE execution SET provider_ids = provider_ids || %s WHERE id = %s",
+        "UPDATE execution SET provider_ids = provider_ids || %s, observed = CASE WHEN done_by IS NULL THEN observed ELSE true END WHERE id = %s",
         (to_json(dict(ids)), execution_id),
     )
 
@@ -304,6 +304,36 @@ def reserve_for_human(
     )
 
 
+def give_back(tx: Tx, execution_id: int) -> None:
+    """A human who had begun it says that it was not done: it is as it was before, and counts for nothing."""
+    tx.execute(
+        "UPDATE execution SET started_at = NULL, effect_by = NULL, touch = false, body_hash = NULL WHERE id = %s AND state = 'planned'",
+        (execution_id,),
+    )
+    tx.execute("DELETE FROM message_body WHERE execution_id = %s", (execution_id,))
+
+
+def reword(tx: Tx, execution_id: int, body: str, body_hash: str, now: datetime) -> None:
+    """A human sent it in words of their own: these are what was said, and what an echo is told by."""
+    tx.execute(
+        "INSERT INTO message_body (execution_id, body, written_at) VALUES (%s, %s, %s)"
+        " ON CONFLICT (execution_id) DO UPDATE SET body = excluded.body, written_at = excluded.written_at",
+        (execution_id, body, now),
+    )
+    tx.execute("UPDATE execution SET body_hash = %s WHERE id = %s", (body_hash, execution_id))
+
+
+def counted_by_hand(tx: Tx, execution_id: int, since: datetime) -> bool:
+    """Has an echo told of the same act to the same handle since then, and was it counted as made by hand?"""
+    return bool(
+        tx.value(
+            "SELECT EXISTS (SELECT 1 FROM execution e JOIN execution h ON h.identity_id = e.identity_id AND h.account_id = e.account_id"
+            " AND h.kind = e.kind AND h.lead_id IS NULL AND h.sent_at >= %s WHERE e.id = %s)",
+            (since, execution_id),
+        )
+    )
+
+
 def insert_by_hand(tx: Tx, values: Mapping[str, Any]) -> int:
     """A send that the ledger did not know: made by hand, seen at the provider. It counts against caps, whoever got it."""
     row = tx.one(
@@ -345,6 +375,11 @@ def cancel_planned(tx: Tx, lead_id: int, reason: str, now: datetime) -> list[int
         (reason, now, lead_id),
     )
     return [row["id"] for row in rows]
+
+
+def message_of(tx: Tx, execution_id: int) -> Row | None:
+    """subject and body of what was said, or is to be; None: nothing, or it was erased."""
+    return tx.row("SELECT subject, body FROM message_body WHERE execution_id = %s", (execution_id,))
 
 
 def body_of(tx: Tx, execution_id: int) -> str | None:

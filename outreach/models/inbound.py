@@ -205,12 +205,3 @@ def leads_followed(tx: Tx, person_id: int, account_id: int) -> list[int]:
         (person_id, account_id),
     )
     return [row["id"] for row in rows]
-
-
-def replies(tx: Tx, *, limit: int, after_id: int = 0) -> list[Row]:
-    """Messages that people sent us, newest first."""
-    return tx.rows(
-        "SELECT id, channel, account_id, occurred_at, received_at, state, person_id, class FROM inbound"
-        " WHERE kind = 'message_in' AND id > %s ORDER BY id DESC LIMIT %s",
-        (after_id, limit),
-    )

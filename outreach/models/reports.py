@@ -246,17 +246,6 @@ def suppressions(tx: Tx, limit: int) -> list[Row]:
     )
 
 
-def replies(tx: Tx, limit: int) -> list[Row]:
-    """Messages that people sent us, newest first."""
-    return tx.rows(
-        """
-        SELECT m.id, m.channel, a.name AS account, m.person_id, m.class, m.state, m.occurred_at, m.text
-          FROM inbound m LEFT JOIN account a ON a.id = m.account_id
-         WHERE m.kind = 'message_in' ORDER BY m.id DESC LIMIT %s""",
-        (limit,),
-    )
-
-
 def waiting(tx: Tx) -> list[Row]:
     """Active leads by what they wait on."""
     return tx.rows(

@@ -205,7 +205,9 @@ def unrefreshed(tx: Tx, now: datetime, gave_up: str) -> list[int]:
 def expired_claims(tx: Tx, now: datetime) -> list[Row]:
     """Claimed tasks whose human let the deadline pass -> asked: never offered as new."""
     return tx.rows(
-        "UPDATE task SET state = 'asked' WHERE state = 'claimed' AND deadline <= %s RETURNING id, lead_id",
+        "UPDATE task t SET state = 'asked' FROM execution e WHERE e.id = t.execution_id AND t.state = 'claimed' AND t.deadline <= %s"
+        " RETURNING t.id, t.lead_id, e.account_id, e.identity_id,"
+        " e.kind IN ('FOLLOW_ON_TWITTER', 'UNFOLLOW_ON_TWITTER') AS shown_by_look_up",
         (now,),
     )
 

@@ -11,6 +11,7 @@ from outreach.models import demo
 from outreach.models.base import UNREACHABLE, Row
 from outreach.runtime import human
 from outreach.runtime.context import Context
+from outreach.runtime.taking import start
 
 _NAME = "sam"
 #: Real seconds between two rounds of a patient human.
@@ -50,7 +51,7 @@ class Human:
     def _tap(self, task: Row) -> bool:
         """One task, if the gate lets a human do it now. True: something was done."""
         try:
-            human.start(self._ctx, task["id"], _NAME)
+            start(self._ctx, task["id"], _NAME)
         except OutreachError:
             # Not now (its window, its cap) or no longer ours: what the gate says binds humans too.
             return False

@@ -12,7 +12,7 @@ from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.failpoints import failpoint
-from outreach.models import claims, executions, leads, tasks
+from outreach.models import claims, executions, leads, sequences, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import LockedSend
 from outreach.models.leads import Lead
@@ -21,7 +21,7 @@ from outreach.runtime import hints
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.hints import Hints
 from outreach.runtime.late import pass_over
-from outreach.runtime.moving import TASK_LOOK, before_late, go_on, want_again
+from outreach.runtime.moving import before_late, go_on, task_look, want_again
 from outreach.runtime.places import Placed, apart
 from outreach.runtime.prepare import Prepared
 from outreach.runtime.reading import read_all_facts
@@ -253,11 +253,18 @@ def _hand_over(
     if again is not None:
         lead.wait(before_late(again, locked.execution.late_at, now), WaitingOn.TASK, verdict.rule)
         return []
+    kind = _TASKS.get(verdict.rule, "act")
+    # What is only to be said yes or no to waits for that; what is to be done has its time.
+    expires = (
+        sequences.graph_of(tx, lead.version_id).node(lead.cursor).task_expires if kind == "act" else None
+    )
+    expires_at = now + expires if expires else None
     task_id = tasks.open_one(
-        tx, kind=_TASKS.get(verdict.rule, "act"), lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
-        detail=dict(stored),
+        tx, kind=kind, lead_id=lead.id, execution_id=locked.execution.id, person_id=lead.person_id, reason=verdict.rule, now=now,
+        detail=dict(stored), expires_at=expires_at,
     )  # fmt: skip
-    lead.wait(before_late(now + TASK_LOOK, locked.execution.late_at, now), WaitingOn.TASK, verdict.rule)
+    task = {"state": "open", "late_at": locked.execution.late_at, "expires_at": expires_at}
+    lead.wait(task_look(task, now), WaitingOn.TASK, verdict.rule)
     if task_id is not None:
         lead.log(
             EventKind.TASK_OPENED, now, execution_id=locked.execution.id, task_id=task_id, rule=verdict.rule

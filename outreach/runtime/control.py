@@ -204,7 +204,7 @@ def pause_person(ctx: Desk, person_id: int, reason: str, by: str) -> None:
 
 def unpause_person(ctx: "Context", person_id: int, by: str, stale: "Answer | None" = None) -> "Hints":
     """The human's leads go on. `stale`: what becomes of steps that have come too late; None: as their sequences say."""
-    from outreach.runtime.human import resume_person
+    from outreach.runtime.decided import resume_person
     from outreach.runtime.stale import answer_person
 
     def work(tx: Tx) -> "Hints":

@@ -11,6 +11,7 @@ from outreach.providers.base import InboundKind, fingerprint
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
+from outreach.runtime.observing import close_observed
 from outreach.runtime.settle import sent
 
 _ACTION = {
@@ -115,15 +116,7 @@ def _confirm(ctx: Context, tx: Tx, row: Row, person: LockedPerson, execution_id:
     lead = leads.read(tx, locked.execution.lead_id)
     at = min(max(row["occurred_at"], locked.execution.started_at or row["occurred_at"]), now)
     if task is not None:
-        tasks.close(tx, task["id"], "done", "observed at the provider", task["holder"] or "engine", now)
-        lead.log(
-            EventKind.TASK_CLOSED,
-            now,
-            execution_id=execution_id,
-            task_id=task["id"],
-            state="done",
-            observed=True,
-        )
+        close_observed(tx, lead, task, now)
     found = sent(
         ctx, tx, lead, locked.execution, at=at, now=now, ids=ids, how="echo", done_by=task["holder"] if task else None,
         observed=True if task else None,

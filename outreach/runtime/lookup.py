@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from outreach.engine.kinds import SignalKind
-from outreach.models import accounts, leads, persons, watermarks
+from outreach.engine.kinds import ActionKind, SignalKind
+from outreach.models import accounts, leads, persons, tasks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, ReadFailed, Relationship
 from outreach.runtime import hints
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
+from outreach.runtime.observing import observe
 
 #: X answers for at most so many ids at once.
 _BATCH = 100
@@ -30,6 +31,7 @@ def look_up(ctx: Context, account_id: int) -> Hints:
         relationship = by_peer.get(row["value"])
         if relationship is not None and relationship.follows_us:
             found += _followed_back(ctx, account_id, row, began_at)
+    found += _done_by_hand(ctx, account_id, by_peer, wanted, began_at)
     # Only now: were the evidence there before the signals, a death in between would prove a silence that the look-up denies.
     ctx.db.run(lambda tx: _note(tx, account_id, wanted, by_peer, began_at))
     seen = [row["identity_id"] for row in wanted]
@@ -74,6 +76,21 @@ def _followed_back(ctx: Context, account_id: int, row: Row, at: datetime) -> Hin
         return found
 
     return ctx.db.run(work)
+
+
+def _done_by_hand(
+    ctx: Context, account_id: int, by_peer: dict[str, Relationship], wanted: Sequence[Row], at: datetime
+) -> Hints:
+    """Does it show what somebody has begun by hand and not answered for yet?"""
+    in_hand = ctx.db.run(lambda tx: tasks.in_hand(tx, account_id, [row["identity_id"] for row in wanted]))
+    peers = {row["identity_id"]: row["value"] for row in wanted}
+    found: Hints = []
+    for task in in_hand:
+        relationship = by_peer.get(peers[task["identity_id"]])
+        follows = task["kind"] == ActionKind.FOLLOW_ON_TWITTER.value
+        if relationship is not None and relationship.we_follow is follows:
+            found += observe(ctx, task["execution_id"], at)
+    return found
 
 
 def _wake(ctx: Context, tx: Tx, account_id: int, identity_ids: Sequence[int]) -> Hints:

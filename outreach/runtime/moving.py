@@ -9,7 +9,7 @@ from outreach.engine.decide import contradicted, decide
 from outreach.engine.decisions import Decision, Exit, Finish, Move, Perform, Wait, Want
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph
-from outreach.engine.kinds import ActionKind, Channel, TriggerKind, WaitingOn
+from outreach.engine.kinds import ActionKind, Channel, ExecutionState, TriggerKind, WaitingOn
 from outreach.engine.variants import choose
 from outreach.errors import NeedsNewerWorker
 from outreach.models import executions, leads, reviews, sequences, tasks, watermarks
@@ -25,6 +25,8 @@ LOOK_AGAIN = timedelta(hours=1)
 #: What only newer code can move is soon looked at again: a roll-out takes minutes.
 NEWER_LOOK = timedelta(minutes=15)
 TASK_LOOK = timedelta(days=1)
+#: Why a step is skipped that nobody has begun in time.
+TASK_EXPIRED = "task_expired"
 #: The one action kind that a lead is filed under for evidence, not for a call.
 _POLL = ActionKind.CHECK_FOR_REPLY
 
@@ -131,7 +133,7 @@ def _then(ctx: Context, tx: Tx, step: _Step, planned: int | None, now: datetime)
         case Wait() as wait:
             return _wait(ctx, tx, lead, wait, step.seen, now)
         case Perform():
-            return _perform(tx, step, planned, now)
+            return _perform(ctx, tx, step, planned, now)
     return []
 
 
@@ -258,14 +260,23 @@ def _needs_plan(step: _Step) -> bool:
     return isinstance(step.decision.then, Perform) and step.existing is None
 
 
-def _perform(tx: Tx, step: _Step, planned: int | None, now: datetime) -> Hints:
+def _perform(ctx: Context, tx: Tx, step: _Step, planned: int | None, now: datetime) -> Hints:
     lead, bound, node = step.lead, step.bound, step.graph.node(step.lead.cursor)
     execution_id = planned or step.existing
     assert execution_id is not None
     if planned is not None:
         _log_plan(step, planned, now)
-    elif _settled_wait(tx, lead, execution_id, now):
-        return []
+    else:
+        task = tasks.of_execution(tx, execution_id)
+        if (
+            task is not None
+            and task["state"] == "open"
+            and task["expires_at"] is not None
+            and task["expires_at"] <= now
+        ):
+            return _expire(ctx, tx, lead, task, now)
+        if _settled_wait(lead, task, now):
+            return []
     # Planned before the handle's id is known: the cause and its deadline are the move's, and the move happens once.
     if bound.identity_kind == "twitter_handle":
         lead.wait_for_account(now, WaitingOn.EVIDENCE, bound.account_id, RESOLVE, "the handle's id")
@@ -281,14 +292,30 @@ def before_late(until: datetime, late_at: datetime | None, now: datetime) -> dat
     return until if late_at is None or late_at <= now else min(until, late_at)
 
 
-def _settled_wait(tx: Tx, lead: Lead, execution_id: int, now: datetime) -> bool:
+def task_look(task: Row, now: datetime) -> datetime:
+    """When a lead looks again after its open task: before that comes too late, and when nobody has begun it in time."""
+    until = before_late(now + TASK_LOOK, task["late_at"], now)
+    expires = task["expires_at"]
+    return until if expires is None or task["state"] != "open" else max(now, min(until, expires))
+
+
+def _expire(ctx: Context, tx: Tx, lead: Lead, task: Row, now: datetime) -> Hints:
+    """Nobody has begun it in time: the step has failed. What somebody has begun never expires; they are asked."""
+    tasks.close(tx, task["id"], "void", TASK_EXPIRED, "engine", now)
+    executions.settle_not(tx, task["execution_id"], ExecutionState.SKIPPED, TASK_EXPIRED, now)
+    lead.log(
+        EventKind.TASK_CLOSED, now, execution_id=task["execution_id"], task_id=task["id"], state="void", reason=TASK_EXPIRED
+    )  # fmt: skip
+    return go_on(ctx, tx, lead, now)
+
+
+def _settled_wait(lead: Lead, task: Row | None, now: datetime) -> bool:
     """Does the planned action wait for something already: a human, or an instant that has not come?"""
-    task = tasks.of_execution(tx, execution_id)
     if task is not None:
         begun = task["state"] != "open" or task["kind"] not in ("act", "review")
         if task["late_at"] is not None and task["late_at"] <= now and not begun:
             return False
-        lead.wait(before_late(now + TASK_LOOK, task["late_at"], now), WaitingOn.TASK, task["reason"])
+        lead.wait(task_look(task, now), WaitingOn.TASK, task["reason"])
         return True
     calls = lead.next_kind in ActionKind.__members__ and lead.next_kind != _POLL
     return calls and lead.due_at is not None and lead.due_at > now

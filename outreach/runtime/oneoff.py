@@ -1,5 +1,6 @@
 """send_one: a one-off message or follow, through the same gate as everything else; unique by the caller's key."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from outreach.runtime.enroll import data_of, find_senders
 from outreach.runtime.hints import Hints
 
 _NAME = "one-off"
+#: Called with the transaction and the new lead.
+Made = Callable[[Tx, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +33,12 @@ class OneOff:
 
 def send_one(
     ctx: Context, *, key: str, person_id: int, kind: ActionKind, text: str | None, subject: str | None = None,
-    account_names: tuple[str, ...] = (), by: str,
+    account_names: tuple[str, ...] = (), identity_id: int | None = None, by: str, made: Made | None = None,
 ) -> OneOff:  # fmt: skip
-    """Make the key's lead, once for ever. Raises UsageError where there is no text, no handle or no account."""
+    """Make the key's lead, once for ever. Raises UsageError where there is no text, no handle or no account.
+
+    `identity_id`: to this very handle of theirs; None: the most stable one. `made`: what else to write, with the new lead.
+    """
     if kind not in CHANNEL_OF:
         raise UsageError(
             f"{kind.value} contacts nobody", hint="one-off kinds: " + ", ".join(k.value for k in CHANNEL_OF)
@@ -44,43 +50,56 @@ def send_one(
         known = enrolling.by_key(tx, key)
         if known is not None:
             return OneOff(lead_id=known["lead_id"], new=False, hints=[])
-        return _make(ctx, tx, key, person_id, kind, text, subject, account_names, by)
+        data = {"text": text or "", **({"subject": subject} if subject else {})}
+        made_now = _make(ctx, tx, _Wish(key, person_id, kind, data, account_names, identity_id, by))
+        if made is not None and made_now.new:
+            made(tx, made_now.lead_id)
+        return made_now
 
     return ctx.db.run(work)
 
 
-def _make(
-    ctx: Context, tx: Tx, key: str, person_id: int, kind: ActionKind, text: str | None, subject: str | None, account_names: tuple[str, ...],
-    by: str,
-) -> OneOff:  # fmt: skip
-    person = persons.lock_present(tx, person_id)
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """One send that somebody wants."""
+
+    key: str
+    person_id: int
+    kind: ActionKind
+    data: Mapping[str, str]
+    account_names: tuple[str, ...]
+    identity_id: int | None
+    by: str
+
+
+def _make(ctx: Context, tx: Tx, wish: _Wish) -> OneOff:
+    person = persons.lock_present(tx, wish.person_id)
     if person is None:
-        raise UsageError(f"no person {person_id}")
-    channel = CHANNEL_OF[kind].value
-    identity_id = enrolling.handles(tx, [person.id], channel).get(person.id)
+        raise UsageError(f"no person {wish.person_id}")
+    channel = CHANNEL_OF[wish.kind].value
+    identity_id = wish.identity_id or enrolling.handles(tx, [person.id], channel).get(person.id)
     if identity_id is None:
         raise UsageError(
             f"this person has no {channel} identity", hint="outreach audience show WHO lists what there is"
         )
-    senders = find_senders(tx, [channel], account_names, ())
+    senders = find_senders(tx, [channel], wish.account_names, ())
     now = ctx.clock.at(person.database_now)
-    version = _version(tx, kind, subject is not None, now)
-    data = data_of(None, {"text": text or "", **({"subject": subject} if subject else {})})
+    version = _version(tx, wish.kind, "subject" in wish.data, now)
     row: dict[str, Any] = {
-        "person_id": person.id, "sequence_id": version["sequence_id"], "version_id": version["id"], "key": key, "batch": None, "data": data,
-        "cursor": _node(kind),
+        "person_id": person.id, "sequence_id": version["sequence_id"], "version_id": version["id"], "key": wish.key, "batch": None,
+        "data": data_of(None, dict(wish.data)), "cursor": _node(wish.kind),
     }  # fmt: skip
     lead_id = enrolling.insert_leads(tx, [row], now, now + ctx.hint_lease).get(person.id)
     if lead_id is None:
         # Somebody used the key between our looking and our writing, and has committed.
-        known = enrolling.by_key(tx, key)
+        known = enrolling.by_key(tx, wish.key)
         assert known is not None
         return OneOff(lead_id=known["lead_id"], new=False, hints=[])
     enrolling.insert_bindings(tx, [(lead_id, channel, senders.choose(channel, person.id), identity_id)])
     events.append(
         tx,
-        [events.Event(kind=EventKind.LEAD_ENROLLED, at=now, actor=by, lead_id=lead_id, lead_seq=1, person_id=person.id,
-                      sequence_id=version["sequence_id"], payload={"key": key})],
+        [events.Event(kind=EventKind.LEAD_ENROLLED, at=now, actor=wish.by, lead_id=lead_id, lead_seq=1, person_id=person.id,
+                      sequence_id=version["sequence_id"], payload={"key": wish.key})],
     )  # fmt: skip
     return OneOff(lead_id=lead_id, new=True, hints=[hints.advance(lead_id)])
 

@@ -10,7 +10,7 @@ from outreach.compliance import register
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
-from outreach.models import instance, notices, ticks
+from outreach.models import instance, notices, ticks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
@@ -71,11 +71,12 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     found += [hints.drain(i) for i in register.still_draining(tx, limit=_MOST_OTHERS)]
     found += [hints.refresh(i) for i in ticks.unrefreshed(tx, now, GAVE_UP)]
     found += [hints.advance(i) for i in ticks.forsaken_calls(tx, now, ctx.settle, _MOST_OTHERS)]
-    found += [
-        hints.advance(task["lead_id"])
-        for task in ticks.expired_claims(tx, now)
-        if task["lead_id"] is not None
-    ]
+    for task in ticks.expired_claims(tx, now):
+        found.append(hints.advance(task["lead_id"]))
+        if task["shown_by_look_up"]:
+            # Before anybody is asked a second time: the provider may show that it was done.
+            watermarks.want_relationship(tx, task["account_id"], task["identity_id"], now)
+            found.append(hints.look_up(task["account_id"]))
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
     return [*found, *_telling(ctx, tx, now)]

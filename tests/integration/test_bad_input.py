@@ -112,6 +112,15 @@ NAMES = [
     ("events --lead 999", "outreach lead list"),
     ("task start 999", "outreach task list"),
     ("task done 999", "outreach task list"),
+    ("task never 999", "outreach task list"),
+    ("task next --kind SEND_TWITER_DM", "Did you mean SEND_TWITTER_DM?"),
+    ("task list --kind hold", "Did you mean held?"),
+    ("task caps wee", "Did you mean we?"),
+    ("task done 1 --at soon", "2026-01-05T12:00"),
+    ("reply answer 999 --text x", "outreach replies"),
+    ("reply class 999 positiv", "Did you mean positive?"),
+    ("reply assign 999 --to eve", "outreach replies"),
+    ("replies --class positiv", "Did you mean positive?"),
     ("ledger show 999", "outreach ledger list"),
 ]
 

@@ -15,11 +15,12 @@ from outreach.runtime.advance import advance
 from outreach.runtime.claim import Claimed, NotClaimed, claim
 from outreach.runtime.control import pause_all, pause_lead, resume_all, resume_lead, set_account, set_sequence
 from outreach.runtime.explain import explain_lead
-from outreach.runtime.human import done, skip, start
+from outreach.runtime.human import done, skip
 from outreach.runtime.optout import opt_out
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
 from outreach.runtime.settle import settle
+from outreach.runtime.taking import start
 from outreach.runtime.tick import tick
 from tests.integration.law_support import (
     DAY,

@@ -16,8 +16,9 @@ from outreach.runtime.control import (
     set_sequence,
     unpause_person,
 )
-from outreach.runtime.human import done, start
+from outreach.runtime.human import done
 from outreach.runtime.stale import Answer, Scope, StaleNode, answer_stale, stale_nodes
+from outreach.runtime.taking import start
 from tests.integration.law_support import (
     DAY,
     FOLLOW_THEN_UNFOLLOW,

@@ -13,10 +13,11 @@ from outreach.providers.base import Accepted, RateLimited
 from outreach.runtime import lookup
 from outreach.runtime.claim import Claimed, claim
 from outreach.runtime.control import set_account
-from outreach.runtime.human import done, start
+from outreach.runtime.human import done
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
 from outreach.runtime.settle import settle
+from outreach.runtime.taking import start
 from tests.integration.law_support import (
     DAY,
     HOUR,

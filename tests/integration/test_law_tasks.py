@@ -8,8 +8,9 @@ import pytest
 from outreach.errors import ConflictError, RefusedByGate, UsageError
 from outreach.models.base import Database, Row
 from outreach.runtime.control import set_account
-from outreach.runtime.human import Started, done, skip, start
+from outreach.runtime.human import done, skip
 from outreach.runtime.optout import opt_out
+from outreach.runtime.taking import Started, start
 from tests.integration.law_support import (
     DAY,
     FOLLOW_THEN_UNFOLLOW,

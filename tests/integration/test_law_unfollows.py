@@ -9,7 +9,7 @@ import pytest
 from outreach.models.base import Database, to_json
 from outreach.rehearsal.judge import judge
 from outreach.runtime import digest as digesting
-from outreach.runtime.human import start
+from outreach.runtime.taking import start
 from tests.integration.law_support import (
     DAY,
     HOUR,

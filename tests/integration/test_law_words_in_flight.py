@@ -11,11 +11,12 @@ from outreach.models.base import Database, Row
 from outreach.runtime import claim as claiming
 from outreach.runtime.call import call
 from outreach.runtime.claim import Claimed, NotClaimed, claim
-from outreach.runtime.human import done, start
+from outreach.runtime.human import done
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
 from outreach.runtime.retexting import Retexted, RetextPlan, look, retext
 from outreach.runtime.settle import settle
+from outreach.runtime.taking import start
 from tests.integration.law_support import DAY, HOUR, friends, open_house, plan, roomy_account, sql
 from tests.stage import House
 

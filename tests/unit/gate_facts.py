@@ -180,6 +180,7 @@ BROKEN: Mapping[str, Mapping[str, Any]] = {
     "hold.provider": {"holds": (Hold(scope="account", until=LATER, reason="429"),)},
     "pace.gap": {"pace_until": NOW + timedelta(seconds=30)},
     "cap.account": {"caps": (CapUse(scope="account", cap="8/hour", limit=8, used=8, full_until=LATER),)},
+    "cap.task": {"caps": (CapUse(scope="task", cap="40/date", limit=40, used=40, full_until=LATER),)},
     "cap.app": {"caps": (CapUse(scope="app", cap="8/hour", limit=8, used=9, full_until=LATER),)},
     "cap.sequence": {"caps": (CapUse(scope="sequence", cap="8/hour", limit=8, used=8, full_until=LATER),)},
     "cap.instance": {"caps": (CapUse(scope="instance", cap="8/hour", limit=8, used=8, full_until=LATER),)},

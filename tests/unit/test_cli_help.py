@@ -57,7 +57,8 @@ def test_every_command_tells_what_it_does(words: tuple[str, ...], capsys: pytest
      "sequence show", "sequence graph", "sequence schema", "sequence pause", "sequence resume", "sequence archive", "audience import",
      "audience show", "audience merge", "audience imports", "segment create", "segment list", "segment show", "enroll", "enroll people", "enroll list", "enroll undo", "lead list",
      "lead show", "lead pause", "lead resume", "lead stop", "why", "send", "suppression add", "suppression check", "suppression list",
-     "suppression lift", "dnd add", "ledger list", "ledger show", "ledger resolve", "task list", "task start", "task done", "task skip",
+     "suppression lift", "dnd add", "ledger list", "ledger show", "ledger resolve", "task list", "task next", "task start", "task show", "task done", "task skip",
+     "task release", "task never", "task caps", "reply show", "reply class", "reply assign", "reply answer", "reply done",
      "events", "replies", "stats", "status", "doctor"],
 )  # fmt: skip
 def test_the_promised_command_is_there(words: str) -> None:

@@ -58,6 +58,7 @@ CREATE TABLE account (
     zone             text NOT NULL DEFAULT 'UTC',
     caps             jsonb NOT NULL DEFAULT '{}',    -- action kind -> caps text; missing: the default of the kind
     pace             jsonb NOT NULL DEFAULT '{}',    -- action kind -> seconds between two; missing: the channel's
+    task_caps        jsonb NOT NULL DEFAULT '{}',    -- action kind -> caps text for what humans do by hand; missing: the kind's
     -- what the platform permits this account, said by the operator with a reason
     follow_permitted boolean NOT NULL DEFAULT false,
     dm_mode          text NOT NULL DEFAULT 'inbound_first' CHECK (dm_mode IN ('inbound_first', 'opt_in')),
@@ -443,9 +444,11 @@ CREATE TABLE task (
     holder       text,
     claimed_at   timestamptz,
     deadline     timestamptz,
+    expires_at   timestamptz,                        -- act: nobody has begun it by then, and the step fails; NULL: never
     outcome      text,
     closed_at    timestamptz,
     closed_by    text,
+    told_at      timestamptz,                        -- void: its holder has been told
     created_at   timestamptz NOT NULL,
     CHECK (kind NOT IN ('act', 'review') OR execution_id IS NOT NULL),
     CHECK (state NOT IN ('claimed', 'asked') OR (holder IS NOT NULL AND deadline IS NOT NULL)),
@@ -454,6 +457,8 @@ CREATE TABLE task (
 CREATE UNIQUE INDEX task_one_open ON task (execution_id) WHERE state IN ('open', 'claimed', 'asked');
 CREATE INDEX task_open ON task (state, id) WHERE state IN ('open', 'claimed', 'asked');
 CREATE INDEX task_person ON task (person_id) WHERE state IN ('open', 'claimed', 'asked');
+-- What somebody holds, and what was taken out of their hands without their knowing it.
+CREATE INDEX task_holder ON task (holder) WHERE holder IS NOT NULL AND told_at IS NULL AND state IN ('claimed', 'asked', 'void');
 CREATE INDEX task_review ON task (lead_id) WHERE kind = 'review' AND state = 'open';
 -- `review_first`: what somebody has read and let go. Once a version has as many as it asks for, it runs by itself.
 CREATE TABLE approval (
@@ -498,6 +503,25 @@ CREATE INDEX inbound_unmatched ON inbound (peer_kind, peer) WHERE state = 'unmat
 -- Messages from an id that came without a handle: see inbox_read_up_to.
 CREATE INDEX inbound_unnamed ON inbound (account_id, occurred_at)
     WHERE state IN ('stored', 'unmatched') AND kind = 'message_in' AND peer_kind = 'twitter_id' AND peer_handle = '';
+
+-- Replies, newest first, for people.
+CREATE INDEX inbound_messages ON inbound (id) WHERE kind = 'message_in';
+
+-- What people do about a reply. No row: nobody has touched it.
+CREATE TABLE reply_care (
+    inbound_id     bigint PRIMARY KEY REFERENCES inbound,
+    assignee       text,
+    assigned_at    timestamptz,
+    answer_lead_id bigint REFERENCES lead,           -- the one-off lead that answers it
+    class_was      text,                             -- what the engine had read, before somebody corrected it
+    class_by       text,
+    class_at       timestamptz,
+    done_at        timestamptz,
+    done_by        text,
+    CHECK ((assignee IS NULL) = (assigned_at IS NULL)),
+    CHECK ((class_by IS NULL) = (class_at IS NULL)),
+    CHECK ((done_at IS NULL) = (done_by IS NULL))
+);
 
 CREATE TABLE signal (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
