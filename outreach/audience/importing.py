@@ -261,7 +261,7 @@ def _write_bases(tx: Tx, assembly: Assembly, order: Order, import_id: int, now: 
     if order.basis is None or order.proof is None:
         return 0
     rows = [
-        (identity, channel, None, order.basis, order.source, order.proof, now, None, import_id, now)
+        (identity, channel, None, order.basis, order.source, order.proof, None, now, None, import_id, now)
         for identity, channel in assembly.reachable
     ]
     return permissions.insert_consents(tx, rows)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from outreach.engine.codec import graph_hash
 from outreach.engine.definition import Definition, read_definition
-from outreach.engine.flow import Flow, check_flow
 from outreach.engine.entry import check_entries
+from outreach.engine.flow import Flow, check_flow
 from outreach.engine.graph import Edge, Entry, Graph, Message, Node, Variant
 from outreach.engine.lateness import check_lateness
 from outreach.engine.messages import CheckTemplate, check_messages

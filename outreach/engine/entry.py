@@ -6,7 +6,7 @@ from yaml.nodes import ScalarNode, SequenceNode
 
 from outreach.engine.fields import KEY, KEY_HINT, Fields, read_fields, read_text
 from outreach.engine.graph import Entry
-from outreach.engine.kinds import Channel, EntryKind
+from outreach.engine.kinds import EntryKind
 from outreach.engine.problems import Report
 from outreach.engine.source import mark_of
 from outreach.engine.specs import ActionSpec, EntrySpec
@@ -121,7 +121,9 @@ def check_entries(
         key = (spec.value.kind, spec.value.name)
         if key in seen:
             message = f"There is an entry by {spec.value.label} on line {seen[key]} already."
-            report.add("S403", spec.mark, spec.path, message, "Put both into one: accounts and words may be lists.")
+            report.add(
+                "S403", spec.mark, spec.path, message, "Put both into one: accounts and words may be lists."
+            )
         seen.setdefault(key, spec.mark.line)
         found.append(_with_channel(spec, actions, start, report))
     return tuple(found)
@@ -137,5 +139,3 @@ def _with_channel(spec: EntrySpec, actions: dict[str, ActionSpec], start: str, r
         message = "Nobody can tell on which channel they write."
         report.add("S401", spec.mark, spec.path, message, "Begin with an action of that channel.")
     return replace(spec.value, channel=channel)
-
-

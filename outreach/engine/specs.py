@@ -1,8 +1,8 @@
 """The parts of a sequence as its author wrote them: actions, messages and edges, each with its place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from collections.abc import Mapping
 
 from outreach.engine.fields import Text
 from outreach.engine.graph import Entry, Lateness

@@ -11,6 +11,7 @@ from outreach.limits.caps import parse_caps
 from outreach.models import events, sequences
 from outreach.models.base import Tx
 from outreach.runtime.context import Context
+from outreach.runtime.doors import missing_names, open_doors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +46,11 @@ def publish(
     if not isinstance(compiled, Compiled):
         return compiled
 
-    def work(tx: Tx) -> Published:
+    def work(tx: Tx) -> Published | list[Problem]:
         now = ctx.clock.at(tx.database_now())
         name = compiled.graph.sequence
+        if missing := missing_names(tx, compiled.definition.entries, compiled.graph):
+            return missing
         sequence_id = sequences.lock_or_create(
             tx, name, compiled.definition.title, built_in=built_in, now=now
         )
@@ -64,6 +67,7 @@ def publish(
             tx, sequence_id, compiled.graph, number=newest.version + 1 if newest else 1, content_hash=compiled.content_hash,
             source=data.decode("utf-8-sig"), by=by, now=now,
         )  # fmt: skip
+        open_doors(tx, sequence_id, version.id, compiled.graph, now)
         events.append(
             tx,
             [
