@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from outreach.compliance import register
+from outreach.engine.events import EventKind
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
-from outreach.models import instance, ticks
+from outreach.models import events, instance, ticks
 from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
@@ -24,6 +25,7 @@ _MOST_PER_PAIR = 200
 _MOST_OTHERS = 2000
 _MOST_STRANGE = 500
 _MOST_INBOUND = 1000
+_MOST_EXPIRED = 500
 #: How long the newest start of an account still matters for its pace.
 _RECENTLY = timedelta(hours=1)
 
@@ -67,9 +69,25 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
         for task in ticks.expired_claims(tx, now)
         if task["lead_id"] is not None
     ]
+    _note_expiries(tx, now)
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
     return found
+
+
+def _note_expiries(tx: Tx, now: datetime) -> None:
+    """Permissions that have run out are said in the log. The gate does not wait for it: it reads the instant itself."""
+    expired = register.note_expired(tx, now=now, limit=_MOST_EXPIRED)
+    events.append(
+        tx,
+        [
+            events.Event(
+                kind=EventKind.CONSENT_EXPIRED, at=now, person_id=one.person_id,
+                payload={"consent_id": one.consent_id, "channel": one.channel, "basis": one.basis, "expired_at": one.at.isoformat()},
+            )
+            for one in expired
+        ],
+    )  # fmt: skip
 
 
 def _to_digest(tx: Tx, now: datetime) -> list[int]:

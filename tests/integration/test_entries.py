@@ -110,7 +110,7 @@ def test_a_stranger_who_writes_is_answered_by_the_shipped_sequence(house: House)
     (told,) = house.db.read("SELECT id, state, person_id FROM inbound WHERE kind = 'message_in'")
     assert (consent["basis"], consent["proof"]) == ("inbound", f"inbound:{told['id']}")
     assert (told["state"], told["person_id"]) == ("digested", lead["person_id"])
-    assert (lead["sequence"], lead["cursor"], lead["waiting_on"]) == ("inbound-dm", "listen", "evidence")
+    assert (lead["sequence"], lead["cursor"]) == ("inbound-dm", "listen")
     assert house.events(lead["id"])[0] == "LeadEnrolled"
 
 
