@@ -181,7 +181,9 @@ def _identifier(text: str, cells: _Cells, _now: datetime) -> Identifier | Reject
     if kind is not None:
         read = read_cell(kind, text)
         assert isinstance(read, Identifier | Rejected)
-        return read
+        by_looks = recognise(text)
+        # Of another channel: that is what is wrong with the row, and is said of it.
+        return by_looks if isinstance(read, Rejected) and isinstance(by_looks, Identifier) else read
     found = [recognise(word) for word in readings(text)]
     named = {(i.kind, i.value): i for i in found if isinstance(i, Identifier)}
     if len(named) > 1:

@@ -55,6 +55,10 @@ class ConsentReport:
         if len(self.rejects) < LISTED:
             self.rejects.append(reject)
 
+    def in_order(self) -> list[Reject]:
+        """What was refused, as the file's reader meets it."""
+        return sorted(self.rejects, key=lambda reject: reject.line)
+
     def counts(self) -> dict[str, Any]:
         """What the import's row keeps: numbers only."""
         numbers = ("rows", "accepted", "recorded", "expired", "refused")
@@ -63,7 +67,7 @@ class ConsentReport:
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         heads = ("file", "sha256", "format", "encoding", "planned", "import_id")
-        lists = {"left_out": list(self.left_out), "rejects": [asdict(reject) for reject in self.rejects]}
+        lists = {"left_out": list(self.left_out), "rejects": [asdict(reject) for reject in self.in_order()]}
         return {name: getattr(self, name) for name in heads} | self.counts() | {"reach": self.reach} | lists
 
 

@@ -76,7 +76,7 @@ def _say_report(report: "ConsentReport") -> None:
     if report.accepted:
         say("\nthe people of this file")
         say_reach(report.reach)
-    for reject in report.rejects[:_SAID]:
+    for reject in report.in_order()[:_SAID]:
         where = f" {reject.column}" if reject.column else ""
         hint = f" ({reject.hint})" if reject.hint else ""
         say(f"line {reject.line}{where}: {reject.reason}{hint}")
