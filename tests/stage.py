@@ -30,6 +30,7 @@ from outreach.runtime.digest import digest
 from outreach.runtime.draining import drain_person
 from outreach.runtime.enroll import enroll
 from outreach.runtime.hints import Hint
+from outreach.runtime.joining import join
 from outreach.runtime.lookup import look_up
 from outreach.runtime.perform import perform
 from outreach.runtime.poll import poll
@@ -63,6 +64,7 @@ _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "reconcile_execution": reconcile,
     "drain_person": drain_person,
     "refresh_token": refresh,
+    "join_by_segment": join,
 }
 
 

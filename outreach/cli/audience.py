@@ -42,6 +42,7 @@ def import_file(
     from outreach.audience.importing import Order, plan_import, run_import
     from outreach.cli.files import require_file
     from outreach.compliance.reaching import reach
+    from outreach.runtime.joining import all_doors
 
     if file != "-":
         require_file(Path(file))
@@ -52,6 +53,8 @@ def import_file(
         report = work(
             context.db, order, pepper=context.settings.pepper, now=context.clock.now(), stdin=sys.stdin.buffer, reach=reach
         )  # fmt: skip
+        if not plan:
+            app.hint(all_doors(context))
     if as_json:
         output.document(report.as_json())
     else:

@@ -61,11 +61,13 @@ def _say_checked(name: str, answer: "Compiled | list[Problem]", problems: Sequen
 @sequence.command()
 def publish(ctx: typer.Context, file: _File, as_json: AsJson = False) -> None:
     """Make a version of the file. The same content again changes nothing; leads in flight stay on theirs."""
+    from outreach.runtime.joining import all_doors
     from outreach.runtime.publish import publish as published
 
     data = _bytes_of(file)
     with opened(ctx) as app:
         answer = published(app.context, data, str(file), by=operator())
+        app.hint(all_doors(app.context))
     if isinstance(answer, list):
         for problem in answer:
             note(problem.describe(str(file)))

@@ -64,6 +64,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "S402": (Severity.ERROR, "a key that does not fit this kind of entry"),
     "S403": (Severity.ERROR, "the same entry twice"),
     "S404": (Severity.ERROR, "an entry names what is not there"),
+    "S405": (Severity.WARNING, "nobody speaks to those who come in"),
 }
 
 

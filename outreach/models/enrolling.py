@@ -14,13 +14,14 @@ IDENTITY_KINDS = {
     "email": ("email",),
 }
 
-_CANDIDATES = """
+_CANDIDATE = """
 SELECT DISTINCT ON (p.id) p.id AS person_id, p.name, p.suppressed_at IS NOT NULL AS suppressed, p.invented,
        EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %(sequence)s AND l.state = 'active') AS active,
        EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %(sequence)s) AS before,
        (SELECT jsonb_object_agg(a.key, a.value) FROM (
             SELECT e.key, (array_agg(e.value ORDER BY f.updated_at DESC))[1] AS value
-              FROM profile f, jsonb_each(f.attributes) e WHERE f.person_id = p.id GROUP BY e.key) a) AS attributes
+              FROM profile f, jsonb_each(f.attributes) e WHERE f.person_id = p.id GROUP BY e.key) a) AS attributes"""
+_CANDIDATES = f"""{_CANDIDATE}
   FROM segment_member m JOIN segment s ON s.id = m.segment_id
   JOIN person q ON q.id = m.person_id
   JOIN person p ON p.id = coalesce(q.merged_into, q.id)
@@ -31,6 +32,14 @@ SELECT DISTINCT ON (p.id) p.id AS person_id, p.name, p.suppressed_at IS NOT NULL
 def candidates(tx: Tx, segments: Sequence[str], sequence_id: int) -> list[Row]:
     """The members of the segments, each human once, with what stands against enrolling them and their attributes."""
     return tx.rows(_CANDIDATES, {"segments": list(segments), "sequence": sequence_id})
+
+
+def candidates_among(tx: Tx, person_ids: Sequence[int], sequence_id: int) -> list[Row]:
+    """The same of these persons."""
+    return tx.rows(
+        f"{_CANDIDATE} FROM person p WHERE p.id = ANY(%(ids)s) ORDER BY p.id",
+        {"ids": list(person_ids), "sequence": sequence_id},
+    )
 
 
 def person_data(tx: Tx, person_id: int) -> Row:

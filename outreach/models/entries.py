@@ -16,7 +16,7 @@ _KEEP = """
 INSERT INTO sequence_entry (sequence_id, version_id, position, kind, name, channel, since, secret)
 VALUES (%(sequence)s, %(version)s, %(position)s, %(kind)s, %(name)s, %(channel)s, %(now)s, %(secret)s)
 ON CONFLICT (sequence_id, kind, name) DO UPDATE
-   SET version_id = excluded.version_id, position = excluded.position, channel = excluded.channel, walked_to = 0"""
+   SET version_id = excluded.version_id, position = excluded.position, channel = excluded.channel"""
 
 
 def replace(
@@ -67,7 +67,7 @@ def segment_doors(tx: Tx) -> list[int]:
 def take_segment_door(tx: Tx, entry_id: int) -> Row | None:
     """A door by segment, its row locked. None: it is gone, or somebody else is at it."""
     return tx.row(
-        f"SELECT {_DOOR}, e.walked_to {_OPEN} AND e.kind = 'segment' AND e.id = %s FOR UPDATE OF e SKIP LOCKED",
+        f"SELECT {_DOOR}, e.walked_to, e.newest {_OPEN} AND e.kind = 'segment' AND e.id = %s FOR UPDATE OF e SKIP LOCKED",
         (entry_id,),
     )
 
@@ -98,14 +98,14 @@ def set_import(tx: Tx, entry_id: int, import_id: int) -> None:
     tx.execute("UPDATE sequence_entry SET import_id = %s WHERE id = %s", (import_id, entry_id))
 
 
-def take_submission(tx: Tx, sequence_id: int, form: str, content_id: str, now: datetime) -> bool:
-    """Take what a form posted. False: it was taken before."""
-    return bool(
-        tx.execute(
-            "INSERT INTO form_submission (sequence_id, form, content_id, received_at) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            (sequence_id, form, content_id, now),
-        )
+def take_submission(tx: Tx, sequence_id: int, form: str, content_id: str, now: datetime) -> int | None:
+    """Take what a form posted; its number. None: it was taken before."""
+    found: int | None = tx.value(
+        "INSERT INTO form_submission (sequence_id, form, content_id, received_at) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING RETURNING id",
+        (sequence_id, form, content_id, now),
     )
+    return found
 
 
 # --- what stands against coming in --------------------------------------------------------------------------
@@ -183,38 +183,32 @@ def _insert_identity(tx: Tx, person_id: int, identity: Mapping[str, str], now: d
     return int(row["id"]) if row else None
 
 
-_NEXT = """
-SELECT p.id FROM (SELECT * FROM person x WHERE x.id > %s ORDER BY x.id LIMIT %s) p"""
-_MEETS = """
+_NEWCOMERS = """
+SELECT p.id FROM (SELECT * FROM person x WHERE x.id > %s AND x.id <= %s) p
  WHERE p.merged_into IS NULL AND p.erased_at IS NULL AND p.suppressed_at IS NULL
    AND NOT EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %s) AND ({condition})
  ORDER BY p.id LIMIT %s"""
 
 
-def newcomers(
-    tx: Tx, sequence_id: int, condition: Condition, *, after: int, walk: int, limit: int
-) -> list[int]:
-    """Among the next `walk` persons by id, those who meet the condition and were never in the sequence; at most `limit`."""
-    sql, params = segments.condition_sql(condition)
-    return [
-        row["id"]
-        for row in tx.rows(_NEXT + _MEETS.format(condition=sql), (after, walk, sequence_id, *params, limit))
-    ]
-
-
-def walked_to(tx: Tx, after: int, walk: int) -> int | None:
-    """The last of the next `walk` persons by id; None: there are no more than that."""
+def stretch(tx: Tx, after: int, walk: int) -> int | None:
+    """The last of the next `walk` persons by id; None: there is nobody behind `after`."""
     found: int | None = tx.value(
-        "SELECT id FROM person WHERE id > %s ORDER BY id OFFSET %s LIMIT 1", (after, walk - 1)
+        "SELECT max(id) FROM (SELECT id FROM person WHERE id > %s ORDER BY id LIMIT %s) x", (after, walk)
     )
     return found
 
 
-def set_walked(tx: Tx, entry_id: int, person_id: int) -> None:
-    """Begin behind this person the next time; 0: from the start."""
-    tx.execute("UPDATE sequence_entry SET walked_to = %s WHERE id = %s", (person_id, entry_id))
+def newcomers(
+    tx: Tx, sequence_id: int, condition: Condition, *, after: int, until: int, limit: int
+) -> list[int]:
+    """Persons of that stretch, by id, who meet the condition and were never in the sequence; at most `limit`."""
+    sql, params = segments.condition_sql(condition)
+    text = _NEWCOMERS.format(condition=sql)
+    return [row["id"] for row in tx.rows(text, (after, until, sequence_id, *params, limit))]
 
 
-def segment_of(tx: Tx, name: str) -> Row | None:
-    """The segment's definition."""
-    return segments.segment_named(tx, name)
+def set_walked(tx: Tx, entry_id: int, *, newest: int, walked_to: int) -> None:
+    """Where the next look begins."""
+    tx.execute(
+        "UPDATE sequence_entry SET newest = %s, walked_to = %s WHERE id = %s", (newest, walked_to, entry_id)
+    )

@@ -39,6 +39,20 @@ def missing_names(tx: Tx, specs: Sequence[EntrySpec], graph: Graph) -> list[Prob
     return report.by_line()
 
 
+def without_senders(tx: Tx, specs: Sequence[EntrySpec], graph: Graph) -> list[Problem]:
+    """Warnings: doors by which nobody can come in yet, for it is not said which account would speak to them first."""
+    report = Report()
+    first = graph.node(graph.start).channel
+    for spec, entry in zip(specs, graph.entries, strict=True):
+        if first is None or entry.kind is EntryKind.MESSAGE_IN:
+            continue  # whoever writes is answered by the account that they wrote to
+        if first not in senders_of(tx, [first], entry.accounts, entry.pools):
+            message = f"Nobody comes in by {entry.label} yet: {first} has no account of ours, or several."
+            hint = "Name one, as in account: NAME; outreach account list shows those there are."
+            report.add("S405", spec.mark, spec.path, message, hint)
+    return report.by_line()
+
+
 def _expect(spec: EntrySpec, key: str, name: str, known: Sequence[str], makes: str, report: Report) -> None:
     if name in known:
         return

@@ -11,7 +11,7 @@ from outreach.limits.caps import parse_caps
 from outreach.models import events, sequences
 from outreach.models.base import Tx
 from outreach.runtime.context import Context
-from outreach.runtime.doors import missing_names, open_doors
+from outreach.runtime.doors import missing_names, open_doors, without_senders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ def publish(
         name = compiled.graph.sequence
         if missing := missing_names(tx, compiled.definition.entries, compiled.graph):
             return missing
+        warnings = (*compiled.warnings, *without_senders(tx, compiled.definition.entries, compiled.graph))
         sequence_id = sequences.lock_or_create(
             tx, name, compiled.definition.title, built_in=built_in, now=now
         )
@@ -61,7 +62,7 @@ def publish(
                 version=newest.version,
                 version_id=newest.id,
                 new=False,
-                warnings=compiled.warnings,
+                warnings=warnings,
             )
         version = sequences.insert_version(
             tx, sequence_id, compiled.graph, number=newest.version + 1 if newest else 1, content_hash=compiled.content_hash,
@@ -85,7 +86,7 @@ def publish(
             version=version.version,
             version_id=version.id,
             new=True,
-            warnings=compiled.warnings,
+            warnings=warnings,
         )
 
     return ctx.db.run(work)

@@ -9,7 +9,7 @@ from outreach.engine.events import EventKind
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
-from outreach.models import events, instance, ticks
+from outreach.models import entries, events, instance, ticks
 from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
@@ -112,6 +112,7 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
     others += ticks.claim_strange(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_STRANGE)
     starts = [(row["id"], row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
+    reads += [hints.join(i) for i in entries.segment_doors(tx)]
     return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
 
 

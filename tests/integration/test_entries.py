@@ -11,11 +11,13 @@ from starlette.testclient import TestClient
 
 import tests.stage as stage
 from outreach.app import App
+from outreach.audience.segments import create_segment
 from outreach.compliance import register
 from outreach.engine.problems import Problem
 from outreach.models import instance
 from outreach.models.base import Database, Row
 from outreach.providers.registry import build_webhooks
+from outreach.runtime import joining
 from outreach.runtime.accept import accept
 from outreach.runtime.digest import digest
 from outreach.runtime.hints import Hint
@@ -316,3 +318,86 @@ def test_a_withdrawal_shuts_the_mouth_that_the_message_opened(house: House) -> N
     house.deliver = lambda hint: [hint]
     house.pass_time(timedelta(minutes=3))
     assert acts(house) == []
+
+
+# --- by segment -------------------------------------------------------------------------------------------------
+
+BY_SEGMENT = """
+sequence: founders
+entry: {segment: founders}
+actions:
+  hello: {do: SEND_TWITTER_DM, message: "Hello {{ stage }}. {{ opt_out }}"}
+requires: [stage]
+"""
+
+
+def founders(house: House) -> None:
+    create_segment(house.db, "founders", "attribute.stage = founder", house.clock.now())
+
+
+def test_who_meets_the_condition_comes_in_when_it_is_published_and_later_by_the_sweep(house: House) -> None:
+    early = house.person("ann", stage="founder")
+    house.person("bob", stage="investor")
+    founders(house)
+    house.publish(BY_SEGMENT)
+    house.tick()
+    assert [lead["person_id"] for lead in leads(house)] == [early]
+    late = house.person("cid", stage="founder")
+    for _ in range(3):
+        house.tick()
+    assert [lead["person_id"] for lead in leads(house)] == [early, late]
+
+
+def test_who_comes_to_meet_it_comes_in_and_once_for_all(house: House) -> None:
+    house.person("ann", stage="founder")
+    bob = house.person("bob", stage="investor")
+    founders(house)
+    house.publish(BY_SEGMENT)
+    house.tick()
+    house.db.run(lambda tx: tx.execute(
+        "UPDATE profile SET attributes = '{\"stage\": \"founder\"}' WHERE person_id = %s", (bob,)))  # fmt: skip
+    house.db.run(lambda tx: tx.execute(
+        "UPDATE lead SET state = 'exited', exit_reason = 'x', due_at = NULL, waiting_on = NULL, account_id = NULL, next_kind = NULL,"
+        " ended_at = %s", (house.clock.now(),)))  # fmt: skip
+    for _ in range(3):
+        house.tick()
+    assert [lead["person_id"] for lead in leads(house)][1:] == [bob]
+
+
+def test_large_segments_come_in_by_batches_and_opted_out_people_do_not(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "_WALK", 3)
+    monkeypatch.setattr(joining, "_BATCH", 2)
+    everyone = [house.person(f"p{n}", stage="founder" if n % 4 else "investor") for n in range(11)]
+    opt_out(house.ctx, everyone[1], reason="asked", source="operator", evidence={}, actor="test")
+    founders(house)
+    house.publish(BY_SEGMENT)
+    house.deliver = lambda hint: [hint] if hint.actor == "join_by_segment" else []
+    house.tick()
+    assert [lead["person_id"] for lead in leads(house)] == [
+        p for n, p in enumerate(everyone) if n % 4 and n != 1
+    ]
+
+
+def test_several_at_one_door_let_nobody_in_twice(house: House) -> None:
+    for n in range(5):
+        house.person(f"p{n}", stage="founder")
+    founders(house)
+    house.publish(BY_SEGMENT)
+    (door,) = house.db.read("SELECT id FROM sequence_entry")
+    race(*[lambda: joining.join(house.ctx, door["id"])] * 4)
+    assert len(leads(house)) == 5
+
+
+def test_while_it_is_not_said_who_speaks_nobody_comes_in_and_publishing_says_so(house: House) -> None:
+    ann = house.person("ann", stage="founder")
+    house.account("other", external_id="999")
+    founders(house)
+    warnings = house.publish(BY_SEGMENT).warnings
+    assert [(w.code, w.line) for w in warnings] == [("S405", 3)]
+    house.tick()
+    assert leads(house) == []
+    house.publish(BY_SEGMENT.replace("founders}", "founders, account: we}"))
+    house.tick()
+    assert [lead["person_id"] for lead in leads(house)] == [ann]

@@ -311,7 +311,9 @@ CREATE TABLE sequence_entry (
     since       timestamptz NOT NULL,                -- what came before enrolls nobody
     secret      text,                                -- form: signs what it posts
     import_id   bigint REFERENCES import,            -- form: under which its people are recorded
-    walked_to   bigint NOT NULL DEFAULT 0,           -- segment: the person up to whom its people have been looked at
+    -- segment: every person up to `newest` has been looked at once; `walked_to` is where the next look at them begins
+    newest      bigint NOT NULL DEFAULT 0,
+    walked_to   bigint NOT NULL DEFAULT 0,
     UNIQUE (sequence_id, kind, name),
     CHECK ((kind = 'form') = (secret IS NOT NULL)),
     CHECK ((kind = 'message_in') = (channel IS NOT NULL))
