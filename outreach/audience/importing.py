@@ -178,7 +178,7 @@ def _understand(record: Record | BadLine, columns: Columns, report: ImportReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
+class Written:
     """What one slice did."""
 
     import_id: int
@@ -192,7 +192,7 @@ class _Written:
 
 def _written(
     db: Database, rows: list[Row], order: Order, report: ImportReport, pepper: str, now: datetime
-) -> _Written:
+) -> Written:
     """The slice in a transaction of its own; begun anew when somebody changed one of its persons meanwhile."""
     for _ in range(_TRIES - 1):
         try:
@@ -202,10 +202,31 @@ def _written(
     return db.run(lambda tx: _write(tx, rows, order, report, pepper, now))
 
 
+def bring_in(
+    tx: Tx, rows: list[Row], order: Order, *, import_id: int, pepper: str, now: datetime, patience: float
+) -> Written:
+    """The rows in the caller's transaction, under an import that is open; waits for its turn at most `patience` real seconds.
+
+    What somebody posts goes the way of what stands in a file: the same identities, guards and opt-outs. Raises ConflictError
+    when somebody changed one of the persons meanwhile: begin the transaction anew.
+    """
+    report = ImportReport(
+        file="", sha256="", source=order.source, format="", encoding="", planned=False, basis=order.basis, import_id=import_id
+    )  # fmt: skip
+    identities.lock_audience(tx, patience)
+    return _write_in_turn(tx, rows, order, report, pepper, now)
+
+
 def _write(
     tx: Tx, rows: list[Row], order: Order, report: ImportReport, pepper: str, now: datetime
-) -> _Written:
+) -> Written:
     identities.lock_audience(tx)
+    return _write_in_turn(tx, rows, order, report, pepper, now)
+
+
+def _write_in_turn(
+    tx: Tx, rows: list[Row], order: Order, report: ImportReport, pepper: str, now: datetime
+) -> Written:
     linking = link_rows(rows, _known(tx, rows))
     assembly = assemble(
         rows,
@@ -218,7 +239,7 @@ def _write(
     identities.lock_persons(tx, (assembly.attached | stopped.keys()) & known)
     import_id = report.import_id or _open_import(tx, order, report, now)
     profiles = _write_rows(tx, assembly, order.source, import_id, now)
-    return _Written(
+    return Written(
         import_id=import_id,
         linking=linking,
         assembly=assembly,
@@ -300,7 +321,7 @@ def _suppress(tx: Tx, assembly: Assembly, stopped: Mapping[int, str], import_id:
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-def _add(report: ImportReport, written: _Written, persons: set[int]) -> None:
+def _add(report: ImportReport, written: Written, persons: set[int]) -> None:
     """Add one slice to the report, and its persons to those of the file."""
     linking, assembly = written.linking, written.assembly
     report.import_id = written.import_id

@@ -42,9 +42,12 @@ def replace(
         tx.execute(_KEEP, values)
 
 
-_DOOR = "e.id, e.sequence_id, e.version_id, e.position, e.kind, e.name, e.since, s.name AS sequence, s.state"
+_DOOR = "e.id, e.sequence_id, e.version_id, e.position, e.kind, e.name, e.since, s.name AS sequence, s.state, v.version, v.content_hash"
 #: A paused sequence lets people in, and they wait in it; an archived one does not.
-_OPEN = "FROM sequence_entry e JOIN sequence s ON s.id = e.sequence_id WHERE s.state <> 'archived'"
+_OPEN = (
+    "FROM sequence_entry e JOIN sequence s ON s.id = e.sequence_id JOIN sequence_version v ON v.id = e.version_id"
+    " WHERE s.state <> 'archived'"
+)
 
 
 def for_messages(tx: Tx, account_id: int) -> list[Row]:

@@ -150,10 +150,18 @@ def _against_person(tx: Tx, door: Door, person: LockedPerson, row: Row, now: dat
         return "suppressed"
     if person.paused:
         return "paused"
-    past = entries.past(
-        tx, person.id, door.row["sequence_id"], channel=row["channel"], kinds=sorted(MESSAGE_KINDS)
-    )
+    past = _past(tx, door, person.id)
     return _too_soon(door, past, now) or _in_conversation(door, past.spoken_at, row["occurred_at"])
+
+
+def been_here(tx: Tx, door: Door, person_id: int, now: datetime) -> str | None:
+    """Why they do not come in again, as far as this sequence knows them; None: they may."""
+    return _too_soon(door, _past(tx, door, person_id), now)
+
+
+def _past(tx: Tx, door: Door, person_id: int) -> entries.Past:
+    channel = door.entry.channel.value if door.entry.channel else ""
+    return entries.past(tx, person_id, door.row["sequence_id"], channel=channel, kinds=sorted(MESSAGE_KINDS))
 
 
 def _against_stranger(tx: Tx, door: Door, row: Row, digests: Sequence[str]) -> str | None:
@@ -221,11 +229,13 @@ def _admit_writer(
     """They are answered by the account that they wrote to, under the identity that wrote."""
     bound = {row["channel"]: (row["account_id"], identity_id)}
     newcomer = Newcomer(person_id=person_id, data=data, bound=bound)
-    return admit(ctx, tx, door, newcomer, now, inbound_id=row["id"])
+    return admit(ctx, tx, door, newcomer, now, inbound_id=row["id"]) or []
 
 
-def admit(ctx: Context, tx: Tx, door: Door, newcomer: Newcomer, now: datetime, **payload: Any) -> Hints:
-    """Make the lead and take its first step at once; what to hint. Empty: they are in the sequence already."""
+def admit(
+    ctx: Context, tx: Tx, door: Door, newcomer: Newcomer, now: datetime, **payload: Any
+) -> Hints | None:
+    """Make the lead and take its first step at once; what to hint. None: they are in the sequence already."""
     person_id, row = newcomer.person_id, door.row
     lead = {
         "person_id": person_id, "sequence_id": row["sequence_id"], "version_id": row["version_id"], "key": None, "batch": None,
@@ -233,7 +243,7 @@ def admit(ctx: Context, tx: Tx, door: Door, newcomer: Newcomer, now: datetime, *
     }  # fmt: skip
     lead_id = enrolling.insert_leads(tx, [lead], now, now + ctx.hint_lease).get(person_id)
     if lead_id is None:
-        return []
+        return None
     enrolling.insert_bindings(tx, [(lead_id, c, *b) for c, b in _bindings(tx, door, newcomer).items()])
     event = events.Event(
         kind=EventKind.LEAD_ENROLLED, at=now, lead_id=lead_id, lead_seq=1, person_id=person_id, sequence_id=row["sequence_id"],

@@ -94,8 +94,12 @@ def _let_in(
     again = [hints.join(row["id"])] if stretch.new or full else []
     if not found:
         return again
-    version = sequences.latest_version(tx, row["sequence_id"])
-    assert version is not None and version.id == row["version_id"], "publishing moves both in one transaction"
+    version = sequences.Version(
+        id=row["version_id"],
+        sequence_id=row["sequence_id"],
+        version=row["version"],
+        content_hash=row["content_hash"],
+    )
     candidates = enrolling.candidates_among(tx, found, row["sequence_id"])
     sequence = {"id": row["sequence_id"], "name": row["sequence"]}
     enrolled = enroll_rows(
