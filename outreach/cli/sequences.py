@@ -175,6 +175,29 @@ def schema() -> None:
     output.document(definition_schema())
 
 
+@sequence.command("form-secret")
+def form_secret(
+    ctx: typer.Context,
+    name: _Name,
+    form: Annotated[str, typer.Argument(help="The form's name; may be left out where there is one.")] = "",
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="A new one; what is signed with the old one is refused at once.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Where a form of the sequence posts to, and the secret that it signs with. Keep it on your server, out of any page."""
+    from outreach.runtime.doors import form_secret as secret_of
+
+    with opened(ctx) as app:
+        found = secret_of(app.context, name, form or None, rotate=rotate)
+        url = app.settings.public_url.rstrip("/") + found.path
+    values = {"url": url, "header": "Outreach-Signature: t=SECONDS,v1=HEX", "secret": found.secret}
+    if as_json:
+        output.document(values)
+    else:
+        output.facts(values)
+
+
 def _set_state(ctx: typer.Context, name: str, state: str, reason: str | None, as_json: bool) -> None:
     from outreach.runtime.control import set_sequence
 

@@ -1,6 +1,7 @@
 """Doors of a sequence, as publishing opens them: those of its newest version, once every name in them is there."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from outreach.engine.graph import Graph
@@ -8,9 +9,11 @@ from outreach.engine.kinds import EntryKind
 from outreach.engine.problems import Problem, Report
 from outreach.engine.specs import EntrySpec
 from outreach.engine.suggest import did_you_mean
+from outreach.errors import NotFound, UsageError
 from outreach.ids import new_token
-from outreach.models import accounts, enrolling, entries
+from outreach.models import accounts, enrolling, entries, sequences
 from outreach.models.base import Tx
+from outreach.runtime.context import Context
 
 
 def open_doors(tx: Tx, sequence_id: int, version_id: int, graph: Graph, now: datetime) -> None:
@@ -74,3 +77,39 @@ def senders_of(
         if chosen or len(all_of_it) == 1:
             found[channel] = sorted(chosen or all_of_it)
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormSecret:
+    """Where a form posts to, below the public URL, and what it signs with."""
+
+    sequence: str
+    form: str
+    path: str
+    secret: str
+
+
+def form_secret(ctx: Context, sequence: str, form: str | None, *, rotate: bool) -> FormSecret:
+    """The secret of a sequence's form (None: its only one). `rotate`: a new one; from the commit on the former one is refused.
+
+    Raises NotFound, or UsageError where the sequence has several forms and none was named.
+    """
+
+    def work(tx: Tx) -> FormSecret:
+        sequences.find(tx, sequence)
+        names = entries.form_names(tx, sequence)
+        if not names:
+            hint = "a file says so: entry: {on: form, form: website}; then outreach sequence publish FILE"
+            raise NotFound(f"{sequence} has no form", hint=hint)
+        if form is None and len(names) > 1:
+            raise UsageError(f"{sequence} has several forms", hint=f"say which: {', '.join(names)}")
+        name = form or names[0]
+        door = entries.form_door(tx, sequence, name)
+        if door is None:
+            raise NotFound(f"{sequence} has no form {name!r}", hint=did_you_mean(name, names))
+        secret: str = new_token() if rotate else door["secret"]
+        if rotate:
+            entries.set_secret(tx, door["id"], secret)
+        return FormSecret(sequence=sequence, form=name, path=f"/forms/{sequence}/{name}", secret=secret)
+
+    return ctx.db.run(work)
