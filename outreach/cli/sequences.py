@@ -55,7 +55,9 @@ def _say_checked(name: str, answer: "Compiled | list[Problem]", problems: Sequen
     for problem in problems:
         say(problem.describe(name))
     if not isinstance(answer, list):
-        say(f"{name}: {answer.graph.sequence} is fine, {len(answer.graph.nodes)} actions")
+        doors = ", ".join(entry.label for entry in answer.graph.entries)
+        come = f"; people come in by {doors}" if doors else ""
+        say(f"{name}: {answer.graph.sequence} is fine, {len(answer.graph.nodes)} actions{come}")
 
 
 @sequence.command()

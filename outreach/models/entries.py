@@ -189,7 +189,7 @@ def _insert_identity(tx: Tx, person_id: int, identity: Mapping[str, str], now: d
 _NEWCOMERS = """
 SELECT p.id FROM (SELECT * FROM person x WHERE x.id > %s AND x.id <= %s) p
  WHERE p.merged_into IS NULL AND p.erased_at IS NULL AND p.suppressed_at IS NULL
-   AND NOT EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.id AND l.sequence_id = %s) AND ({condition})
+   AND NOT EXISTS (SELECT 1 FROM (SELECT * FROM lead o WHERE o.person_id = p.id OFFSET 0) l WHERE l.sequence_id = %s) AND ({condition})
  ORDER BY p.id LIMIT %s"""
 
 
@@ -205,7 +205,7 @@ def newcomers(
     tx: Tx, sequence_id: int, condition: Condition, *, after: int, until: int, limit: int
 ) -> list[int]:
     """Persons of that stretch, by id, who meet the condition and were never in the sequence; at most `limit`."""
-    sql, params = segments.condition_sql(condition)
+    sql, params = segments.condition_sql(condition, of_few=True)
     text = _NEWCOMERS.format(condition=sql)
     return [row["id"] for row in tx.rows(text, (after, until, sequence_id, *params, limit))]
 

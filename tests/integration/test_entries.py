@@ -201,9 +201,11 @@ def test_who_is_in_a_sequence_answers_that_and_enters_no_other(house: House) -> 
     assert [lead["sequence"] for lead in leads(house)] == ["other"]
 
 
-def test_an_answer_to_what_was_written_by_hand_is_no_first_message(house: House) -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["known", "stranger"])
+def test_an_answer_to_what_was_written_by_hand_is_no_first_message(house: House, known: bool) -> None:
     house.publish(answering())
-    house.person("ann", basis=None)
+    if known:
+        house.person("ann", basis=None)
     house.simulator.acts.say(
         house.clock.now(),
         stage.id_of_handle("we"),
