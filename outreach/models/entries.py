@@ -144,13 +144,26 @@ def past(tx: Tx, person_id: int, sequence_id: int, *, channel: str, kinds: Seque
     return Past(**row)
 
 
-def spoken_to_stranger(tx: Tx, peer_kind: str, peer: str) -> datetime | None:
-    """The newest message that somebody wrote by hand from an account of ours to a peer whom nobody here is known by."""
-    found: datetime | None = tx.value(
-        "SELECT max(m.occurred_at) FROM inbound m WHERE m.peer_kind = %s AND m.peer = %s AND m.kind = 'message_out'"
-        " AND m.state = 'unmatched'",
-        (peer_kind, peer),
-    )
+# Beside the ledger: messages of ours whose echo nothing has explained yet, and those that were written to a stranger.
+_BY_HAND = """
+SELECT max(m.occurred_at) FROM ({who}) y (kind, value) CROSS JOIN LATERAL (
+       SELECT x.occurred_at FROM inbound x
+        WHERE x.state = 'digested' AND x.kind = 'message_out' AND x.person_id IS NULL AND x.peer_kind = y.kind AND x.peer = y.value
+        UNION ALL
+       SELECT x.occurred_at FROM inbound x
+        WHERE x.state IN ('stored', 'waiting') AND x.kind = 'message_out' AND x.peer_kind = y.kind AND x.peer = y.value OFFSET 0) m"""
+
+
+def written_by_hand(tx: Tx, person_id: int) -> datetime | None:
+    """The newest message to this person that the ledger does not have yet, or has under nobody's name."""
+    who = "SELECT i.kind, i.value FROM identity i WHERE i.person_id = %s OFFSET 0"
+    found: datetime | None = tx.value(_BY_HAND.format(who=who), (person_id,))
+    return found
+
+
+def written_to_stranger(tx: Tx, peer_kind: str, peer: str) -> datetime | None:
+    """The same to a peer whom nobody here is known by."""
+    found: datetime | None = tx.value(_BY_HAND.format(who="SELECT %s::text, %s::text"), (peer_kind, peer))
     return found
 
 

@@ -183,7 +183,10 @@ def _invented(_field: str, compare: str, params: list[Any]) -> tuple[str, list[A
 
 
 def _basis(_field: str, compare: str, params: list[Any]) -> tuple[str, list[Any]]:
-    return f"EXISTS (SELECT 1 FROM @consent AND c.withdrawn_at IS NULL AND {compare.format(x='c.basis')})", params
+    return (
+        f"EXISTS (SELECT 1 FROM @consent AND c.withdrawn_at IS NULL AND {compare.format(x='c.basis')})",
+        params,
+    )
 
 
 def _segment(_field: str, compare: str, params: list[Any]) -> tuple[str, list[Any]]:

@@ -151,7 +151,8 @@ def _against_person(tx: Tx, door: Door, person: LockedPerson, row: Row, now: dat
     if person.paused:
         return "paused"
     past = _past(tx, door, person.id)
-    return _too_soon(door, past, now) or _in_conversation(door, past.spoken_at, row["occurred_at"])
+    why = _too_soon(door, past, now) or _in_conversation(door, past.spoken_at, row["occurred_at"])
+    return why or _in_conversation(door, entries.written_by_hand(tx, person.id), row["occurred_at"])
 
 
 def been_here(tx: Tx, door: Door, person_id: int, now: datetime) -> str | None:
@@ -169,7 +170,7 @@ def _against_stranger(tx: Tx, door: Door, row: Row, digests: Sequence[str]) -> s
         hits = register.suppression_of(tx, hmac=digest)
         if any(hit.channel in (None, row["channel"]) for hit in hits):
             return "suppressed"
-    spoken = entries.spoken_to_stranger(tx, row["peer_kind"], row["peer"])
+    spoken = entries.written_to_stranger(tx, row["peer_kind"], row["peer"])
     return _in_conversation(door, spoken, row["occurred_at"])
 
 

@@ -201,8 +201,11 @@ def test_who_is_in_a_sequence_answers_that_and_enters_no_other(house: House) -> 
     assert [lead["sequence"] for lead in leads(house)] == ["other"]
 
 
+@pytest.mark.parametrize("minutes", [0, 3], ids=["at once", "later"])
 @pytest.mark.parametrize("known", [True, False], ids=["known", "stranger"])
-def test_an_answer_to_what_was_written_by_hand_is_no_first_message(house: House, known: bool) -> None:
+def test_an_answer_to_what_was_written_by_hand_is_no_first_message(
+    house: House, known: bool, minutes: int
+) -> None:
     house.publish(answering())
     if known:
         house.person("ann", basis=None)
@@ -213,7 +216,8 @@ def test_an_answer_to_what_was_written_by_hand_is_no_first_message(house: House,
         "Hi Ann, a human here",
         kind="neutral",
     )
-    house.pass_time(3 * MINUTE)
+    house.run()
+    house.pass_time(minutes * MINUTE)
     writes(house, "ann", "Oh, hello")
     assert (leads(house), refusals(house)) == ([], ["in_conversation"])
 

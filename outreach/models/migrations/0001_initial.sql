@@ -504,6 +504,8 @@ CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stor
 CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 'stored' AND peer_handle <> '';
 CREATE INDEX inbound_todo ON inbound (id) WHERE state IN ('stored', 'waiting');
 CREATE INDEX inbound_person ON inbound (person_id, occurred_at) WHERE person_id IS NOT NULL;
+-- What somebody wrote by hand to a peer whom nobody was known by: few.
+CREATE INDEX inbound_by_hand ON inbound (peer_kind, peer) WHERE state = 'digested' AND kind = 'message_out' AND person_id IS NULL;
 CREATE INDEX inbound_unmatched ON inbound (peer_kind, peer) WHERE state = 'unmatched';
 -- Messages from an id that came without a handle: see inbox_read_up_to.
 CREATE INDEX inbound_unnamed ON inbound (account_id, occurred_at)
