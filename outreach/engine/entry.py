@@ -1,6 +1,7 @@
 """Who comes in by themselves: `entry` of a sequence file, one door or a list of them."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 from yaml.nodes import ScalarNode, SequenceNode
 
@@ -16,6 +17,7 @@ ENTRY_KEYS = ("segment", "on", "form", "account", "pool", "words", "cool_off", "
 ON_KINDS = (EntryKind.MESSAGE_IN.value, EntryKind.FORM.value)
 MAX_ENTRIES = 20
 MAX_WORDS = 100
+LEAST_COOL_OFF = timedelta(hours=1)
 #: Keys that belong to one kind of door only; `account` and `pool` belong to all.
 _FITS = {
     "segment": (EntryKind.SEGMENT,),
@@ -58,7 +60,7 @@ def _read_entry(fields: Fields) -> EntrySpec | None:
         accounts=_read_list(fields, "account"),
         pools=_read_list(fields, "pool"),
         words=_read_list(fields, "words"),
-        cool_off=fields.duration("cool_off"),
+        cool_off=_read_cool_off(fields),
         source=fields.plain("source").strip(),
     )
     marks = {key: fields.mark_of(key) for key in fields}
@@ -87,6 +89,16 @@ def _read_name(kind: EntryKind, fields: Fields) -> str:
         # It stands in the URL that the form posts to.
         fields.report.add("S104", text.mark, fields.at(key), f"{text.value!r} cannot name a form.", KEY_HINT)
     return text.value
+
+
+def _read_cool_off(fields: Fields) -> timedelta | None:
+    found = fields.duration("cool_off")
+    if found is not None and found < LEAST_COOL_OFF:
+        message = "So short a cool-off lets two machines answer each other without end."
+        fields.report.add(
+            "S107", fields.mark_of("cool_off"), fields.at("cool_off"), message, "Write 1h or more."
+        )
+    return found
 
 
 def _read_list(fields: Fields, key: str) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def _entry() -> Schema:
     one = {"$ref": "#/$defs/entry"}
     return {
         "description": "Who comes in by themselves: one door, or a list of them.",
-        "anyOf": [one, {"type": "array", "minItems": 1, "maxItems": MAX_ENTRIES, "items": one}],
+        "anyOf": [one, {"type": "array", "maxItems": MAX_ENTRIES, "items": one}],
     }
 
 

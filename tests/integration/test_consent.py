@@ -11,11 +11,13 @@ from outreach.audience.importing import Order, run_import
 from outreach.compliance import register
 from outreach.compliance.facts import BasisKind
 from outreach.compliance.reaching import look_at, reach
+from outreach.embedded.servers import Servers
 from outreach.engine.kinds import Channel
 from outreach.errors import NotFound, UsageError
 from outreach.models.base import Database
 from outreach.runtime.explain import explain
 from outreach.runtime.withdraw import withdraw
+from tests.integration.cli_support import Terminal, set_environment
 from tests.integration.law_support import DAY, HOUR, WRITE, acts, open_house, plan, roomy_account
 from tests.stage import House
 
@@ -180,3 +182,80 @@ def test_what_was_withdrawn_is_not_noted_as_expired(house: House) -> None:
     house.clock.advance(DAY)
     house.tick()
     assert events(house, "ConsentExpired") == []
+
+
+# --- on the command line ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(
+    servers: Servers,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Terminal:
+    set_environment(monkeypatch, servers, database_url, tmp_path / "data")
+    return Terminal(capsys)
+
+
+def test_a_growth_leads_morning(terminal: Terminal, tmp_path: Path) -> None:
+    """People, permissions, who may be contacted, one takes it back: as it is typed."""
+    people, consents = tmp_path / "people.csv", tmp_path / "consents.csv"
+    people.write_text("name;email\n{{7*7}};ann@example.test\n<script>;bob@example.test\n", encoding="cp1252")
+    consents.write_text(
+        "email;basis;source;date;proof;name\nann@example.test;opt_in;Messe K\u00f6ln;03.05.2025;Formular 1;{{7*7}}\n"
+        "bob@example.test;opt_in;;03.05.2025;Formular 2;<script>\n",
+        encoding="cp1252",
+    )
+    terminal("migrate")
+    assert terminal.json("audience", "import", str(people), "--source", "crm", "--plan")["reach"][
+        "email"
+    ] == {"no_basis": 2}
+    terminal("audience", "import", str(people), "--source", "crm")
+    planned = terminal.json("consent", "import", str(consents), "--plan")
+    assert (planned["accepted"], planned["recorded"], planned["left_out"]) == (1, 1, ["name"])
+    said = terminal("consent", "import", str(consents))
+    assert "line 3 source: the source is missing" in said
+    assert "columns left out  name" in said
+    shown = terminal.json("consent", "show", "ann@example.test")
+    assert [(r["channel"], r["basis"], r["source"], r["state"]) for r in shown["record"]] == [
+        ("email", "opt_in", "Messe K\u00f6ln", "stands")
+    ]
+    assert [(r["channel"], r["verdict"]) for r in shown["now"]] == [("email", "may_contact")]
+    done = terminal.json("consent", "withdraw", "ann@example.test", "--channel", "email", "--reason", "wrote")
+    assert done["withdrawn"] == ["opt_in"]
+    assert "withdrawn" in terminal("consent", "show", "ann@example.test")
+    terminal("consent", "withdraw", "ann@example.test", "--channel", "email", "--reason", "wrote", code=2)
+    terminal("consent", "withdraw", "ann@example.test", "--channel", "fax", "--reason", "wrote", code=2)
+    terminal("consent", "withdraw", "ann@example.test", "--channel", "email", "--reason", " ", code=2)
+    terminal("consent", "show", "nobody@example.test", code=2)
+    terminal("consent", "import", str(tmp_path / "consent.csv"), code=2)
+    assert "Did you mean" in terminal.err
+
+
+def test_a_list_of_which_nothing_can_be_used_ends_with_one(terminal: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "consents.csv"
+    path.write_text(
+        "email,basis,source,date,proof\nann@example.test,opt_in,form,2025-05-03,7\n", encoding="utf-8"
+    )
+    terminal("migrate")
+    terminal("consent", "import", str(path), code=1)
+    assert "nobody is known by it" in terminal.out
+
+
+def test_a_forms_secret_is_told_by_name(terminal: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "welcome.yaml"
+    path.write_text(
+        "sequence: welcome\nentry: [{on: form, form: a}, {on: form, form: b}]\nactions: {wait: {do: WAIT, for: 1d}}\n",
+        encoding="utf-8",
+    )
+    terminal("migrate")
+    assert "people come in by form a, form b" in terminal("sequence", "check", str(path))
+    terminal("sequence", "publish", str(path))
+    terminal("sequence", "form-secret", "welcome", code=2)
+    assert "say which: a, b" in terminal.err
+    first = terminal.json("sequence", "form-secret", "welcome", "a")
+    assert first["url"].endswith("/forms/welcome/a")
+    assert terminal.json("sequence", "form-secret", "welcome", "a", "--rotate")["secret"] != first["secret"]
+    terminal("sequence", "form-secret", "welcome", "c", code=2)
