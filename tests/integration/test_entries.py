@@ -261,12 +261,23 @@ def test_without_a_cool_off_never_again(house: House) -> None:
     assert (len(leads(house)), refusals(house)) == (1, ["been_here"])
 
 
-def test_what_was_written_before_the_door_opened_or_long_ago_enrolls_nobody(house: House) -> None:
+def test_what_was_written_before_the_door_opened_enrolls_nobody(house: House) -> None:
+    """The first read of an old inbox would else write to everybody in it."""
     house.deliver = lambda hint: []
     writes(house, "ann")
     house.clock.advance(MINUTE)
     house.publish(answering())
     writes(house, "bob")
+    house.deliver = lambda hint: [hint]
+    house.tick()
+    house.pass_time(2 * MINUTE)
+    assert acts(house) == [("dm", "bob")]
+
+
+def test_what_was_written_long_ago_enrolls_nobody(house: House) -> None:
+    house.publish(answering())
+    house.deliver = lambda hint: []
+    writes(house, "ann")
     house.clock.advance(8 * DAY)
     house.deliver = lambda hint: [hint]
     house.tick()
