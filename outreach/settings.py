@@ -67,6 +67,8 @@ class Settings:
     hint_lease_seconds: float = 60.0
     #: how long a human may hold a claimed task
     task_claim_seconds: float = 900.0
+    #: how old or how far ahead the stamp of a posted form may be
+    form_tolerance_seconds: float = 300.0
     worker_threads: int = 6
     #: channels whose hints have a queue of their own, because worker processes of their own take them
     channel_workers: tuple[str, ...] = ()
@@ -120,6 +122,9 @@ class Settings:
             ),
             task_claim_seconds=read.number(
                 "OUTREACH_TASK_CLAIM_SECONDS", defaults.task_claim_seconds, least=1
+            ),
+            form_tolerance_seconds=read.number(
+                "OUTREACH_FORM_TOLERANCE_SECONDS", defaults.form_tolerance_seconds, least=1
             ),
             worker_threads=read.whole(
                 "OUTREACH_WORKER_THREADS", defaults.worker_threads, least=1, most=MOST_THREADS

@@ -32,6 +32,7 @@ from outreach.runtime.draining import drain_person
 from outreach.runtime.enroll import enroll
 from outreach.runtime.heartbeat import beat
 from outreach.runtime.hints import Hint
+from outreach.runtime.joining import join
 from outreach.runtime.lookup import look_up
 from outreach.runtime.notifying import deliver
 from outreach.runtime.perform import perform
@@ -69,6 +70,7 @@ _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "watch_alerts": lambda ctx, _: watch(ctx),
     "deliver_notices": lambda ctx, _: deliver(ctx),
     "send_heartbeat": lambda ctx, _: beat(ctx),
+    "join_by_segment": join,
 }
 
 

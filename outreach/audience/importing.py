@@ -5,13 +5,14 @@ again changes nothing. An import never lifts an opt-out, never assumes a basis, 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
 
 from outreach.audience.aliases import alias
 from outreach.audience.assembling import Assembly, assemble
+from outreach.audience.consent_rows import BASES
 from outreach.audience.identifiers import Identifier
 from outreach.audience.linking import UNIQUE_KINDS, Known, Linking, link_rows
 from outreach.audience.reading import BadLine, Record, Table, open_table
@@ -25,8 +26,6 @@ from outreach.models.identities import pages
 
 #: Rows per transaction.
 SLICE = 100_000
-#: What the user may claim; `inbound` is recorded by the engine alone, when somebody writes to us.
-BASES = ("consent", "opt_in", "existing_customer", "legitimate_interest")
 #: Sources that the engine writes itself: a link of that source means what the engine saw, not what a file says.
 _OWN_SOURCES = frozenset({"resolved", "engine", "inbound"})
 _TRIES = 3
@@ -44,8 +43,19 @@ class Order:
     proof: str | None = None
 
 
+#: Per channel, how many of these persons may be contacted, and why the others may not: compliance.reaching.reach. The rooms
+#: stand side by side, so whoever composes them hands it in.
+Reach = Callable[[Tx, Sequence[int], datetime], dict[str, Counter[str]]]
+
+
 def plan_import(
-    db: Database, order: Order, *, pepper: str, now: datetime, stdin: BinaryIO | None = None
+    db: Database,
+    order: Order,
+    *,
+    pepper: str,
+    now: datetime,
+    stdin: BinaryIO | None = None,
+    reach: Reach | None = None,
 ) -> ImportReport:
     """What `run_import` would do. Nothing is written. Raises UsageError as it does."""
     columns = _check(order)
@@ -55,7 +65,7 @@ def plan_import(
         persons: set[int] = set()
         for rows in _slices(table, columns, report):
             _add(report, _write(tx, rows, order, report, pepper, now), persons)
-        report.reach = audience.reach(tx, sorted(persons), now)
+        report.reach = reach(tx, sorted(persons), now) if reach else {}
         # Takes back every row and every row lock; the audience's turn ends with the transaction.
         tx.execute("ROLLBACK TO SAVEPOINT plan")
     report.import_id = None
@@ -63,7 +73,13 @@ def plan_import(
 
 
 def run_import(
-    db: Database, order: Order, *, pepper: str, now: datetime, stdin: BinaryIO | None = None
+    db: Database,
+    order: Order,
+    *,
+    pepper: str,
+    now: datetime,
+    stdin: BinaryIO | None = None,
+    reach: Reach | None = None,
 ) -> ImportReport:
     """Import the file. Raises UsageError when it cannot be read as a table of people, before anything is written."""
     columns = _check(order)
@@ -72,12 +88,14 @@ def run_import(
         persons: set[int] = set()
         for rows in _slices(table, columns, report):
             _add(report, _written(db, rows, order, report, pepper, now), persons)
-    db.run(lambda tx: _close_import(tx, report, persons, now))
+    db.run(lambda tx: _close_import(tx, report, persons, now, reach))
     return report
 
 
-def _close_import(tx: Tx, report: ImportReport, persons: set[int], now: datetime) -> None:
-    report.reach = audience.reach(tx, sorted(persons), now)
+def _close_import(
+    tx: Tx, report: ImportReport, persons: set[int], now: datetime, reach: Reach | None
+) -> None:
+    report.reach = reach(tx, sorted(persons), now) if reach else {}
     if report.import_id is not None:
         audience.set_import_counts(tx, report.import_id, report.counts())
 
@@ -160,7 +178,7 @@ def _understand(record: Record | BadLine, columns: Columns, report: ImportReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
+class Written:
     """What one slice did."""
 
     import_id: int
@@ -174,7 +192,7 @@ class _Written:
 
 def _written(
     db: Database, rows: list[Row], order: Order, report: ImportReport, pepper: str, now: datetime
-) -> _Written:
+) -> Written:
     """The slice in a transaction of its own; begun anew when somebody changed one of its persons meanwhile."""
     for _ in range(_TRIES - 1):
         try:
@@ -184,10 +202,31 @@ def _written(
     return db.run(lambda tx: _write(tx, rows, order, report, pepper, now))
 
 
+def bring_in(
+    tx: Tx, rows: list[Row], order: Order, *, import_id: int, pepper: str, now: datetime, patience: float
+) -> Written:
+    """The rows in the caller's transaction, under an import that is open; waits for its turn at most `patience` real seconds.
+
+    What somebody posts goes the way of what stands in a file: the same identities, guards and opt-outs. Raises ConflictError
+    when somebody changed one of the persons meanwhile: begin the transaction anew.
+    """
+    report = ImportReport(
+        file="", sha256="", source=order.source, format="", encoding="", planned=False, basis=order.basis, import_id=import_id
+    )  # fmt: skip
+    identities.lock_audience(tx, patience)
+    return _write_in_turn(tx, rows, order, report, pepper, now)
+
+
 def _write(
     tx: Tx, rows: list[Row], order: Order, report: ImportReport, pepper: str, now: datetime
-) -> _Written:
+) -> Written:
     identities.lock_audience(tx)
+    return _write_in_turn(tx, rows, order, report, pepper, now)
+
+
+def _write_in_turn(
+    tx: Tx, rows: list[Row], order: Order, report: ImportReport, pepper: str, now: datetime
+) -> Written:
     linking = link_rows(rows, _known(tx, rows))
     assembly = assemble(
         rows,
@@ -200,7 +239,7 @@ def _write(
     identities.lock_persons(tx, (assembly.attached | stopped.keys()) & known)
     import_id = report.import_id or _open_import(tx, order, report, now)
     profiles = _write_rows(tx, assembly, order.source, import_id, now)
-    return _Written(
+    return Written(
         import_id=import_id,
         linking=linking,
         assembly=assembly,
@@ -261,7 +300,7 @@ def _write_bases(tx: Tx, assembly: Assembly, order: Order, import_id: int, now: 
     if order.basis is None or order.proof is None:
         return 0
     rows = [
-        (identity, channel, None, order.basis, order.source, order.proof, now, None, import_id, now)
+        (identity, channel, None, order.basis, order.source, order.proof, None, now, None, import_id, now)
         for identity, channel in assembly.reachable
     ]
     return permissions.insert_consents(tx, rows)
@@ -282,7 +321,7 @@ def _suppress(tx: Tx, assembly: Assembly, stopped: Mapping[int, str], import_id:
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-def _add(report: ImportReport, written: _Written, persons: set[int]) -> None:
+def _add(report: ImportReport, written: Written, persons: set[int]) -> None:
     """Add one slice to the report, and its persons to those of the file."""
     linking, assembly = written.linking, written.assembly
     report.import_id = written.import_id

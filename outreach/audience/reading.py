@@ -289,11 +289,16 @@ def _json_record(line: int, raw: str) -> Record | BadLine:
         return BadLine(line, f"not JSON: {error}")
     if not isinstance(value, dict):
         return BadLine(line, "not a JSON object")
-    return Record(line=line, cells=dict(_flat(value, "")))
+    return Record(line=line, cells=flat_cells(value))
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+def flat_cells(value: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object's values by column: nested keys are joined by a dot."""
+    return dict(_flat(value, ""))
 
 
 def _flat(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -69,7 +69,7 @@ class ImportReport:
     largest_person: int = 0
     would_merge: list[Merge] = field(default_factory=list)
     hubs: list[Hub] = field(default_factory=list)
-    #: channel -> may_contact | waits_for_human | no_basis | suppressed | paused | no_identifier -> persons
+    #: channel -> may_contact, or why not (compliance.reaching.WORDS) -> persons
     reach: dict[str, Counter[str]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
 

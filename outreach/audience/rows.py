@@ -104,7 +104,7 @@ class Columns:
                 )
         if not any(self.field_of(c) in READERS for c in columns):
             raise UsageError(
-                f"no column identifies anybody; the first line has: {_shortened(', '.join(columns))}",
+                f"no column identifies anybody; the first line has: {shortened(', '.join(columns))}",
                 hint=f"{_misspelt(columns)}known are {', '.join(READERS)}; another name is given by --map COLUMN=FIELD",
             )
 
@@ -147,8 +147,8 @@ def _guess(word: str, words: Sequence[str]) -> str | None:
 
 def read_row(record: Record, columns: Columns) -> tuple[Row | None, list[Reject]]:
     """The row, and what had to be left out of it. No row: nothing in it identifies anybody."""
-    if unstorable := _unstorable(record.cells):
-        return None, [Reject(line=record.line, reason=unstorable)]
+    if why := unstorable(record.cells):
+        return None, [Reject(line=record.line, reason=why)]
     rejects: list[Reject] = []
     identifiers: list[Identifier] = []
     person: dict[str, Any] = {}
@@ -161,13 +161,13 @@ def read_row(record: Record, columns: Columns) -> tuple[Row | None, list[Reject]
             attributes.update({renamed[1] if renamed else column: value} if value not in (None, "") else {})
             continue
         for text in _texts(field, cell):
-            read = _read(field, text)
+            read = read_cell(field, text)
             if isinstance(read, Rejected):
                 rejects.append(
                     Reject(
                         line=record.line,
                         column=column,
-                        value=_shortened(text),
+                        value=shortened(text),
                         reason=read.reason,
                         hint=read.hint,
                     )
@@ -181,7 +181,7 @@ def read_row(record: Record, columns: Columns) -> tuple[Row | None, list[Reject]
     return _row(record.line, identifiers, person, attributes), rejects
 
 
-def _read(field: str, text: str) -> Identifier | Rejected | str | bool:
+def read_cell(field: str, text: str) -> Identifier | Rejected | str | bool:
     """One value of a cell. A link's text and its address may both name somebody; then they name the same."""
     read_one = _READ_CELL.get(field, _identify(field))
     words = readings(text)
@@ -221,7 +221,7 @@ def _texts(field: str, cell: Any) -> Iterator[str]:
 _ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def _unstorable(cells: Mapping[str, Any]) -> str | None:
+def unstorable(cells: Mapping[str, Any]) -> str | None:
     """Why the database would refuse something in here."""
     try:
         text = json.dumps(cells, ensure_ascii=False, allow_nan=False)
@@ -233,7 +233,7 @@ def _unstorable(cells: Mapping[str, Any]) -> str | None:
     return "a zero character in a cell" if _ZERO.search(text) else None
 
 
-def _shortened(text: str, limit: int = 120) -> str:
+def shortened(text: str, limit: int = 120) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

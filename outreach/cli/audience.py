@@ -41,6 +41,8 @@ def import_file(
     from outreach.audience.importing import Order, plan_import, run_import
     from outreach.audience.reading import MAX_BYTES
     from outreach.cli.files import local
+    from outreach.compliance.reaching import reach
+    from outreach.runtime.joining import all_doors
 
     with local(file, MAX_BYTES) as path, opened(ctx) as app:
         order = Order(
@@ -49,8 +51,10 @@ def import_file(
         context = app.context
         work = plan_import if plan else run_import
         report = work(
-            context.db, order, pepper=context.settings.pepper, now=context.clock.now(), stdin=sys.stdin.buffer
-        )
+            context.db, order, pepper=context.settings.pepper, now=context.clock.now(), stdin=sys.stdin.buffer, reach=reach
+        )  # fmt: skip
+        if not plan:
+            app.hint(all_doors(context))
     if as_json:
         output.document(report.as_json())
     else:
@@ -75,10 +79,20 @@ def _say_report(report: "ImportReport") -> None:
         }
     )
     say()
-    rows = [{"channel": channel, **counts} for channel, counts in report.reach.items()]
-    verdicts = ("may_contact", "waits_for_human", "no_basis", "suppressed", "paused", "no_identifier")
-    output.table(rows, ("channel", *verdicts))
+    say_reach(report.reach)
     _say_left_out(report)
+
+
+def say_reach(reach: Mapping[str, Mapping[str, int]]) -> None:
+    """How many may be contacted where, and why the others may not; a reason that nobody has is left out."""
+    from outreach.compliance.reaching import WORDS
+
+    said = [word for word in WORDS if word == WORDS[0] or any(counts.get(word) for counts in reach.values())]
+    rows = [
+        {"channel": channel, **{word: counts.get(word, 0) for word in said}}
+        for channel, counts in reach.items()
+    ]
+    output.table(rows, ("channel", *said))
 
 
 def _say_left_out(report: "ImportReport") -> None:

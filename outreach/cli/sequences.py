@@ -68,7 +68,9 @@ def _say_checked(name: str, answer: "Compiled | list[Problem]", problems: Sequen
     for problem in problems:
         say(problem.describe(name))
     if not isinstance(answer, list):
-        say(f"{name}: {answer.graph.sequence} is fine, {len(answer.graph.nodes)} actions")
+        doors = ", ".join(entry.label for entry in answer.graph.entries)
+        come = f"; people come in by {doors}" if doors else ""
+        say(f"{name}: {answer.graph.sequence} is fine, {len(answer.graph.nodes)} actions{come}")
 
 
 HotText = Annotated[
@@ -100,6 +102,7 @@ def publish(
         publish_hot(ctx, bytes_of(file), str(file), yes, as_json)
         return
     from outreach.cli.lanes import forecast_to_json, of_published, say_forecast
+    from outreach.runtime.joining import all_doors
     from outreach.runtime.publish import check as checked
     from outreach.runtime.publish import publish as published
 
@@ -113,6 +116,7 @@ def publish(
             else of_published(app.context, sound.graph, segments or (), accounts or (), pools or ())
         )
         answer = published(app.context, data, file, by=operator())
+        app.hint(all_doors(app.context))
     if isinstance(answer, list):
         for problem in answer:
             note(problem.describe(file))
@@ -208,6 +212,29 @@ def schema() -> None:
     from outreach.engine.schema import definition_schema
 
     output.document(definition_schema())
+
+
+@sequence.command("form-secret")
+def form_secret(
+    ctx: typer.Context,
+    name: _Name,
+    form: Annotated[str, typer.Argument(help="The form's name; may be left out where there is one.")] = "",
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="A new one; what is signed with the old one is refused at once.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Where a form of the sequence posts to, and the secret that it signs with. Keep it on your server, out of any page."""
+    from outreach.runtime.doors import form_secret as secret_of
+
+    with opened(ctx) as app:
+        found = secret_of(app.context, name, form or None, rotate=rotate)
+        url = app.settings.public_url.rstrip("/") + found.path
+    values = {"url": url, "header": "Outreach-Signature: t=SECONDS,v1=HEX", "secret": found.secret}
+    if as_json:
+        output.document(values)
+    else:
+        output.facts(values)
 
 
 def _set_state(ctx: typer.Context, name: str, state: str, reason: str | None, as_json: bool) -> None:

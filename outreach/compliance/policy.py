@@ -49,6 +49,15 @@ def examine(facts: Facts) -> tuple[Verdict, ...]:
     return tuple(_lines(facts))
 
 
+def consider(facts: Facts) -> Verdict:
+    """A first look, before anything is to be sent: may they be contacted at all, by whom, and on what basis? The same rules."""
+    for topic in STANDING:
+        for line in topic(facts):
+            if not line.allowed:
+                return line
+    return _allowed(facts, [])
+
+
 def _lines(facts: Facts) -> Lines:
     for topic in ORDER:
         yield from topic(facts)
@@ -226,4 +235,12 @@ ORDER: tuple[Callable[[Facts], Lines], ...] = (
     timing.holds,
     timing.pace,
     timing.caps,
+)
+#: Of these, what can be said of somebody to whom nothing is about to be sent.
+STANDING: tuple[Callable[[Facts], Lines], ...] = (
+    _suppression,
+    _pauses,
+    _identity,
+    permission.automation,
+    permission.basis,
 )

@@ -59,6 +59,8 @@ class Grant:
     expires_at: datetime | None = None
     #: None: to all accounts of ours
     account_id: int | None = None
+    #: ISO 3166 code: under whose law it was given
+    country: str | None = None
     import_id: int | None = None
 
 
@@ -202,7 +204,7 @@ def record_consents(tx: Tx, grants: Sequence[Grant], *, now: datetime) -> int:
 def _row(grant: Grant, now: datetime) -> tuple[Any, ...]:
     return (
         grant.identity_id, grant.channel.value, grant.account_id, grant.basis.value, grant.source, grant.proof,
-        grant.obtained_at, grant.expires_at, grant.import_id, now,
+        grant.country, grant.obtained_at, grant.expires_at, grant.import_id, now,
     )  # fmt: skip
 
 
@@ -231,8 +233,60 @@ def record_inbound_basis(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A permission that permits nothing any more."""
+
+    consent_id: int
+    identity_id: int
+    basis: BasisKind
+
+
 def withdraw_consent(
-    tx: Tx, *, identity_id: int, channel: Channel, now: datetime, basis: BasisKind | None = None
-) -> int:
-    """End the permissions of this identity on this channel (one basis, or all of them); how many."""
-    return permissions.withdraw(tx, identity_id, channel.value, basis=basis.value if basis else None, at=now)
+    tx: Tx,
+    *,
+    identity_ids: Sequence[int],
+    channel: Channel,
+    reason: str,
+    now: datetime,
+    basis: BasisKind | None = None,
+) -> list[Ended]:
+    """End the permissions of these identities on this channel (one basis, or all of them).
+
+    Whoever holds the person's row binds every new send by it at the commit. Raises UsageError without a reason.
+    """
+    if not reason.strip():
+        raise UsageError(
+            "a permission is withdrawn only with a reason", hint="say who asked for it, when and how"
+        )
+    rows = permissions.withdraw(
+        tx, identity_ids, channel.value, basis=basis.value if basis else None, reason=reason.strip(), at=now
+    )
+    return [
+        Ended(consent_id=r["id"], identity_id=r["identity_id"], basis=BasisKind(r["basis"])) for r in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """A permission that has run out; of whom, and where."""
+
+    consent_id: int
+    person_id: int
+    channel: str
+    basis: str
+    at: datetime
+
+
+def note_expired(tx: Tx, *, now: datetime, limit: int) -> list[Expired]:
+    """Permissions that have run out and were not noted yet, each once. The gate does not wait for this: it reads the instant."""
+    return [
+        Expired(
+            consent_id=r["id"],
+            person_id=r["person_id"],
+            channel=r["channel"],
+            basis=r["basis"],
+            at=r["expires_at"],
+        )
+        for r in permissions.note_expired(tx, now=now, limit=limit)
+    ]

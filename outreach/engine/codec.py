@@ -8,6 +8,7 @@ from outreach.engine.graph import (
     GRAPH_FORMAT,
     TASK_EXPIRES,
     Edge,
+    Entry,
     Graph,
     Lateness,
     Message,
@@ -15,7 +16,7 @@ from outreach.engine.graph import (
     Variant,
     Window,
 )
-from outreach.engine.kinds import ActionKind, IfLate, TriggerKind, known
+from outreach.engine.kinds import ActionKind, Channel, EntryKind, IfLate, TriggerKind, known
 from outreach.errors import NeedsNewerWorker
 from outreach.ids import content_hash
 
@@ -24,7 +25,7 @@ def graph_to_json(graph: Graph) -> dict[str, Any]:
     """JSON values only. Nodes are a list: stored JSON forgets the order of keys, and the author's order is kept."""
     # What a graph does not use is not in it: stored, and hashed, as before there was such a thing.
     review = {"review_first": graph.review_first} if graph.review_first else {}
-    return review | {
+    stored = review | {
         "format": graph.format,
         "sequence": graph.sequence,
         "start": graph.start,
@@ -36,6 +37,9 @@ def graph_to_json(graph: Graph) -> dict[str, Any]:
         "on_reply": graph.on_reply,
         "opt_out_line": graph.opt_out_line,
     }
+    if not graph.entries:
+        return stored  # as it was stored, and hashed, before there was such a thing
+    return stored | {"entries": [_entry_to_json(entry) for entry in graph.entries]}
 
 
 def graph_from_json(stored: Mapping[str, Any]) -> Graph:
@@ -55,6 +59,7 @@ def graph_from_json(stored: Mapping[str, Any]) -> Graph:
         on_reply=stored["on_reply"],
         opt_out_line=stored["opt_out_line"],
         review_first=stored.get("review_first", 0),
+        entries=tuple(_entry_from_json(entry) for entry in stored.get("entries", ())),
         format=stored["format"],
     )
 
@@ -104,6 +109,32 @@ def _edge_from_json(stored: Mapping[str, Any]) -> Edge:
 
 def _lateness_from_json(stored: Mapping[str, Any]) -> Lateness:
     return Lateness(after=timedelta(seconds=stored["after"]), then=known(IfLate, stored["then"]))
+
+
+def _entry_to_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "kind": entry.kind.value,
+        "name": entry.name,
+        "channel": None if entry.channel is None else entry.channel.value,
+        "accounts": list(entry.accounts),
+        "pools": list(entry.pools),
+        "words": list(entry.words),
+        "cool_off": None if entry.cool_off is None else _seconds(entry.cool_off),
+        "source": entry.source,
+    }
+
+
+def _entry_from_json(stored: Mapping[str, Any]) -> Entry:
+    return Entry(
+        kind=known(EntryKind, stored["kind"]),
+        name=stored["name"],
+        channel=None if stored["channel"] is None else known(Channel, stored["channel"]),
+        accounts=tuple(stored["accounts"]),
+        pools=tuple(stored["pools"]),
+        words=tuple(stored["words"]),
+        cool_off=None if stored["cool_off"] is None else timedelta(seconds=stored["cool_off"]),
+        source=stored["source"],
+    )
 
 
 def _message_to_json(message: Message) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from outreach.engine.codec import graph_hash
 from outreach.engine.definition import Definition, read_definition
+from outreach.engine.entry import check_entries
 from outreach.engine.flow import Flow, check_flow
-from outreach.engine.graph import Edge, Graph, Message, Node, Variant
+from outreach.engine.graph import Edge, Entry, Graph, Message, Node, Variant
 from outreach.engine.lateness import check_lateness
 from outreach.engine.messages import CheckTemplate, check_messages
 from outreach.engine.problems import Problem, Report
@@ -65,9 +66,10 @@ def _compile(
     check_messages(definition, flow, check_template, report)
     _check_caps(definition, check_caps, report)
     check_lateness(list(definition.actions.values()), definition.window, report)
+    entries = check_entries(definition.entries, dict(definition.actions), flow.start, report)
     if report.has_errors:
         return report.by_line()
-    graph = _build(definition, flow)
+    graph = _build(definition, flow, entries)
     return Compiled(
         definition=definition, graph=graph, content_hash=graph_hash(graph), warnings=tuple(report.by_line())
     )
@@ -83,7 +85,7 @@ def _check_caps(definition: Definition, check_caps: CheckCaps, report: Report) -
             report.add("S112", text.mark, f"caps.{kind}", f"No action of this sequence is {kind}.")
 
 
-def _build(definition: Definition, flow: Flow) -> Graph:
+def _build(definition: Definition, flow: Flow, entries: tuple[Entry, ...]) -> Graph:
     nodes = {key: _node(spec) for key, spec in definition.actions.items()}
     return Graph(
         sequence=definition.name,
@@ -96,6 +98,7 @@ def _build(definition: Definition, flow: Flow) -> Graph:
         on_reply=definition.on_reply,
         opt_out_line=definition.opt_out.value.strip(),
         review_first=definition.review_first,
+        entries=entries,
         format=_format(definition, nodes),
     )
 

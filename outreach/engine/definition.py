@@ -12,6 +12,7 @@ from datetime import time
 from yaml.nodes import SequenceNode
 
 from outreach.engine import notation
+from outreach.engine.entry import read_entries
 from outreach.engine.fields import Fields, Text, read_text
 from outreach.engine.graph import Window
 from outreach.engine.kinds import CHANNEL_OF, ActionKind
@@ -19,7 +20,7 @@ from outreach.engine.lateness import LATENESS_KEYS
 from outreach.engine.problems import Mark, Problem, Report
 from outreach.engine.reading import read_actions
 from outreach.engine.source import compose_source, decode_source, mark_of
-from outreach.engine.specs import ActionSpec
+from outreach.engine.specs import ActionSpec, EntrySpec
 from outreach.engine.suggest import did_you_mean
 
 DEFAULT_OPT_OUT = "Reply STOP and I will not write again."
@@ -39,6 +40,7 @@ SEQUENCE_KEYS = (
     "variables",
     "requires",
     "opt_out",
+    "entry",
     "start",
     "actions",
 )
@@ -68,6 +70,7 @@ class Definition:
     variables: Mapping[str, Text] = field(default_factory=dict)
     requires: Mapping[str, Mark] = field(default_factory=dict)
     opt_out: Text
+    entries: tuple[EntrySpec, ...] = ()
     start: Text | None = None
     actions: Mapping[str, ActionSpec] = field(default_factory=dict)
 
@@ -105,6 +108,7 @@ def read_definition(text: str, filename: str, report: Report) -> Definition | No
         variables=_read_variables(fields),
         requires=_read_requires(fields),
         opt_out=_read_opt_out(fields),
+        entries=read_entries(fields),
         start=fields.text("start"),
         actions=read_actions(fields),
     )

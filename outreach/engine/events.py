@@ -50,6 +50,10 @@ class EventKind(StrEnum):
     PERSON_UNMARKED_TEST = "PersonUnmarkedTest"
     PERSONS_MERGED = "PersonsMerged"
     PERSON_ERASED = "PersonErased"
+    CONSENT_EXPIRED = "ConsentExpired"
+    CONSENT_WITHDRAWN = "ConsentWithdrawn"
+    #: somebody came to an entry and was not let in: why
+    ENTRY_REFUSED = "EntryRefused"
     ACCOUNT_STOPPED = "AccountStopped"
     ACCOUNT_RESUMED = "AccountResumed"
     ACCOUNT_ADDED = "AccountAdded"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 
-from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, IfLate, TriggerKind
+from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, EntryKind, IfLate, TriggerKind
 
 #: The newest format that this release reads. A graph has the oldest one that says all of it: workers leave graphs of a
 #: higher format alone. 2: actions with a `lateness`, which an older worker would send however late. 3: `review_first`, which an
@@ -87,6 +87,31 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A door by which people come in by themselves. Moving a lead never asks by which one it came."""
+
+    kind: EntryKind
+    #: the segment's, or the form's; of a door for messages it is empty
+    name: str = ""
+    #: message_in: where they write
+    channel: Channel | None = None
+    #: who speaks to them; of a door for messages also: to whom they write. Empty: any
+    accounts: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    #: message_in: one of them must stand in the message; empty: any message
+    words: tuple[str, ...] = ()
+    #: who has been here comes in again so long after their last passage ended; None: never
+    cool_off: timedelta | None = None
+    #: form: where the consent was given, as `consent show` says it
+    source: str = ""
+
+    @property
+    def label(self) -> str:
+        """One line for people."""
+        return f"{self.kind} {self.name}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
     """Everything a worker must know of one version. Immutable; equal content compiles to an equal graph."""
 
@@ -106,6 +131,8 @@ class Graph:
     opt_out_line: str = "Reply STOP and I will not write again."
     #: so many messages of the version wait for somebody's OK before it runs by itself
     review_first: int = 0
+    #: who comes in by themselves. No reason for a higher format: older workers carry such leads on like any other
+    entries: tuple[Entry, ...] = ()
     format: int = 1
 
     def node(self, key: str) -> Node:

@@ -116,6 +116,17 @@ class IfLate(StrEnum):
     ASK = "ask"
 
 
+class EntryKind(StrEnum):
+    """By which door people come into a sequence without being enrolled one by one."""
+
+    #: whoever meets the condition of a segment
+    SEGMENT = "segment"
+    #: whoever writes to an account of ours first
+    MESSAGE_IN = "message_in"
+    #: whoever fills in a form that posts to us, signed
+    FORM = "form"
+
+
 class LeadState(StrEnum):
     """Active means: due_at says when to look next."""
 

@@ -23,6 +23,7 @@ def graph_to_mermaid(graph: Graph, counts: Mapping[str, int] | None = None) -> s
     if any(edge.to is None for node in graph.nodes.values() for edge in _edges(node)):
         lines.append(f"    {_END}(((END)))")
     lines.append(f"    begin((start)) --> {names[graph.start]}")
+    lines += [f'    door{n}[/"{entry.label}"/] --> begin' for n, entry in enumerate(graph.entries, start=1)]
     for key, node in graph.nodes.items():
         lines += [
             f"    {names[key]} {_arrow(edge)} {names[edge.to] if edge.to else _END}" for edge in _edges(node)

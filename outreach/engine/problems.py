@@ -60,7 +60,12 @@ CODES: dict[str, tuple[Severity, str]] = {
     "S311": (Severity.WARNING, "an opt-out line that names no way out"),
     "S312": (Severity.WARNING, "a variable that no message uses"),
     "S313": (Severity.WARNING, "a required variable has a default"),
-    "S401": (Severity.ERROR, "more than words has changed"),
+    "S401": (Severity.ERROR, "an entry that does not say who comes in"),
+    "S402": (Severity.ERROR, "a key that does not fit this kind of entry"),
+    "S403": (Severity.ERROR, "the same entry twice"),
+    "S404": (Severity.ERROR, "an entry names what is not there"),
+    "S405": (Severity.WARNING, "nobody speaks to those who come in"),
+    "S501": (Severity.ERROR, "more than words has changed"),
 }
 
 

@@ -9,7 +9,7 @@ from outreach.engine.graph import Graph, Message, Node
 from outreach.engine.problems import CODES, Mark, Problem
 
 _TOP = Mark(1, 1)
-_CODE = "S401"
+_CODE = "S501"
 #: What is words, or is compared word by word below; whatever else a graph or a node has, today or tomorrow, must be equal.
 _GRAPHS_OWN = frozenset({"sequence", "nodes", "defaults", "opt_out_line", "format"})
 _NODES_OWN = frozenset({"key", "message"})

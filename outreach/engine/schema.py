@@ -6,6 +6,7 @@ It says what may stand where. What it cannot say (targets, cycles, templates, op
 from typing import Any
 
 from outreach.engine.definition import BUILTIN_VARIABLES, DEFAULT_OPT_OUT, MOST_REVIEWED, REPLY_RULES
+from outreach.engine.entry import MAX_ENTRIES, MAX_WORDS, ON_KINDS
 from outreach.engine.expiry import NEVER
 from outreach.engine.graph import TASK_EXPIRES
 from outreach.engine.kinds import (
@@ -47,6 +48,7 @@ def definition_schema() -> Schema:
             "message": _message(),
             "variant": _variant(),
             "edge": _edge(),
+            "entry": _door(),
             "target": _text("The key of the next action, or END to finish.", pattern=f"^{END}$|{_KEY}"),
             "duration": _text(
                 "A duration: 30s, 15m, 2h, 3d, 1w, or together, as in 1d12h.", pattern=_DURATION
@@ -100,6 +102,7 @@ def _sequence_properties() -> Schema:
             "description": "What {{ opt_out }} says.",
             "default": DEFAULT_OPT_OUT,
         },
+        "entry": _entry(),
         "start": _text("The action to begin with. Default: the first one.", pattern=_KEY),
         "actions": _mapping(
             "The actions by key. A key is part of the ledger for ever: to rename one is to make a new action.",
@@ -108,6 +111,50 @@ def _sequence_properties() -> Schema:
         )
         | {"minProperties": 1, "maxProperties": MAX_ACTIONS},
     }
+
+
+def _entry() -> Schema:
+    one = {"$ref": "#/$defs/entry"}
+    return {
+        "description": "Who comes in by themselves: one door, or a list of them.",
+        "anyOf": [one, {"type": "array", "maxItems": MAX_ENTRIES, "items": one}],
+    }
+
+
+def _door() -> Schema:
+    text: Schema = {"type": ["string", "number", "boolean"]}
+    texts: Schema = {"anyOf": [text, {"type": "array", "maxItems": MAX_WORDS, "items": text}]}
+    properties: Schema = {
+        "segment": _text("Whoever meets this segment's condition comes in."),
+        "on": {
+            "description": "message_in: whoever writes to us first. form: whoever fills in a form.",
+            "enum": list(ON_KINDS),
+        },
+        "form": _text("The form's name, in the URL it posts to.", pattern=_KEY),
+        "account": {"description": "Who speaks; for message_in: to whom they write.", **texts},
+        "pool": {"description": "The same, by a pool's name.", **texts},
+        "words": {"description": "One of them must stand in the message.", **texts},
+        "cool_off": {
+            "$ref": "#/$defs/duration",
+            "description": "Who has been here comes in again so long after their last passage. Without it: never.",
+        },
+        "source": _text("Where the form's consent is given, in words."),
+    }
+    by_segment: Schema = {
+        "required": ["segment"],
+        "not": {"anyOf": [{"required": [key]} for key in ("on", "form", "words", "cool_off", "source")]},
+    }
+    by_message: Schema = {
+        "required": ["on"],
+        "properties": {"on": {"const": ON_KINDS[0]}},
+        "not": {"anyOf": [{"required": [key]} for key in ("segment", "form", "source")]},
+    }
+    by_form: Schema = {
+        "required": ["on", "form"],
+        "properties": {"on": {"const": ON_KINDS[1]}},
+        "not": {"anyOf": [{"required": [key]} for key in ("segment", "words")]},
+    }
+    return _object("One door.", properties) | {"oneOf": [by_segment, by_message, by_form]}
 
 
 def _window() -> Schema:

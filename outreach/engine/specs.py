@@ -1,11 +1,12 @@
 """The parts of a sequence as its author wrote them: actions, messages and edges, each with its place."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from outreach.engine.fields import Text
-from outreach.engine.graph import TASK_EXPIRES, Lateness
-from outreach.engine.kinds import ActionKind, TriggerKind
+from outreach.engine.graph import TASK_EXPIRES, Entry, Lateness
+from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, TriggerKind
 from outreach.engine.problems import Mark
 
 #: Where an edge leads that leads nowhere: the lead finishes.
@@ -67,3 +68,18 @@ class ActionSpec:
     @property
     def path(self) -> str:
         return f"actions.{self.key}"
+
+    @property
+    def channel(self) -> Channel | None:
+        """Where it speaks; None: nowhere, or its kind could not be read."""
+        return None if self.kind is None else CHANNEL_OF.get(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntrySpec:
+    """A door as written. `marks`: where each of its keys stands."""
+
+    mark: Mark
+    path: str
+    value: Entry
+    marks: Mapping[str, Mark]

@@ -190,15 +190,25 @@ def put_pool(tx: Tx, name: str, channel: str, account_ids: list[int], now: datet
     return int(row["id"])
 
 
-def pool_accounts(tx: Tx, name: str) -> list[Row]:
-    """The pool's accounts: id, name, channel. Raises NotFound."""
-    rows = tx.rows(
+def pool_names(tx: Tx) -> list[str]:
+    """All pools."""
+    return [row["name"] for row in tx.rows("SELECT name FROM sender_pool ORDER BY name")]
+
+
+def pool_members(tx: Tx, name: str) -> list[Row]:
+    """The pool's accounts: id, name, channel; none where there is no such pool."""
+    return tx.rows(
         "SELECT a.id, a.name, a.channel FROM sender_pool p JOIN sender_pool_account m ON m.pool_id = p.id JOIN account a ON a.id = m.account_id"
         " WHERE p.name = %s ORDER BY a.id",
         (name,),
     )
+
+
+def pool_accounts(tx: Tx, name: str) -> list[Row]:
+    """The same. Raises NotFound where the pool is not there, or empty."""
+    rows = pool_members(tx, name)
     if not rows:
-        names = [r["name"] for r in tx.rows("SELECT name FROM sender_pool ORDER BY name")]
+        names = pool_names(tx)
         makes = "outreach account pool NAME --account A --account B makes one"
         raise NotFound(f"no sender pool {name!r}", hint=did_you_mean(name, names) if names else makes)
     return rows

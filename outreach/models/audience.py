@@ -77,41 +77,70 @@ def standing_suppressions(tx: Tx, hmacs: Sequence[str]) -> dict[str, str]:
     return {row["hmac"]: row["reason"] for page in pages(hmacs) for row in tx.rows(sql, (page,))}
 
 
+# What stands for and against contacting identities, as far as it can be said before anything is to be sent: the gate's own
+# words. `chosen`: (person_id, channel, id, status). A handle and the id it resolved to are one account.
+_STANDING = """
+same AS (
+    SELECT c.id AS chosen_id, c.channel, c.id FROM chosen c
+     UNION ALL
+    SELECT c.id, c.channel, k.b FROM chosen c JOIN identity_link k ON k.a = c.id AND k.source = 'resolved' AND k.status = 'active'
+     UNION ALL
+    SELECT c.id, c.channel, k.a FROM chosen c JOIN identity_link k ON k.b = c.id AND k.source = 'resolved' AND k.status = 'active'),
+granted AS (
+    SELECT s.chosen_id, s.channel, array_agg(DISTINCT concat_ws('/', t.basis, coalesce(t.expires_at <= %(now)s, false)::text, t.account_id)
+                                             ORDER BY concat_ws('/', t.basis, coalesce(t.expires_at <= %(now)s, false)::text, t.account_id)) AS bases
+      FROM same s JOIN consent t ON t.identity_id = s.id AND t.channel = s.channel
+     WHERE t.withdrawn_at IS NULL AND t.obtained_at <= %(now)s GROUP BY 1, 2),
+stopped AS (
+    SELECT x.person_id, array_agg(DISTINCT coalesce(x.channel, '') ORDER BY coalesce(x.channel, '')) AS channels
+      FROM (SELECT s1.person_id, s1.channel FROM suppression s1 WHERE s1.person_id = ANY(%(ids)s) AND s1.lifted_at IS NULL
+             UNION ALL
+            SELECT y.person_id, s2.channel FROM identity y JOIN suppression s2 ON s2.hmac = y.hmac
+             WHERE y.person_id = ANY(%(ids)s) AND s2.lifted_at IS NULL) x GROUP BY 1)"""
+_KINDS = "ARRAY['twitter_id', 'twitter_handle', 'linkedin_urn', 'linkedin_member', 'linkedin_slug', 'evm_address', 'email']"
+_FACTS = """p.suppressed_at IS NOT NULL AS suppressed, p.paused_at IS NOT NULL AS paused, coalesce(b.channels, '{}') AS stopped_on,
+       coalesce(g.bases, '{}') AS bases"""
+# The handle that enrolment would choose: the most stable kind of those that can be used, the oldest of it.
 _REACH = f"""
-WITH reached AS (
-    SELECT i.person_id, {CHANNEL_SQL} AS channel,
-           bool_or(EXISTS (SELECT 1 FROM suppression x WHERE x.hmac = i.hmac AND x.lifted_at IS NULL
-                             AND (x.channel IS NULL OR x.channel = {CHANNEL_SQL}))) AS stopped,
-           bool_or(c.basis IS NOT NULL) AS basis, bool_or(c.basis IN ('inbound', 'opt_in')) AS invited
-      FROM identity i
-      LEFT JOIN consent c ON c.identity_id = i.id AND c.channel = {CHANNEL_SQL} AND c.withdrawn_at IS NULL
-                         AND c.obtained_at <= %(now)s AND (c.expires_at IS NULL OR c.expires_at > %(now)s)
-     WHERE i.person_id = ANY(%(ids)s) AND i.status IN ('active', 'shared')
-     GROUP BY 1, 2)
-SELECT n.channel, count(*) AS persons, CASE
-         WHEN r.channel IS NULL THEN 'no_identifier'
-         WHEN p.suppressed_at IS NOT NULL OR r.stopped OR EXISTS (
-              SELECT 1 FROM suppression x WHERE x.person_id = p.id AND x.lifted_at IS NULL
-                 AND (x.channel IS NULL OR x.channel = n.channel)) THEN 'suppressed'
-         WHEN p.paused_at IS NOT NULL THEN 'paused'
-         WHEN n.channel = 'twitter' AND r.invited IS NOT TRUE THEN 'waits_for_human'
-         WHEN r.basis IS NOT TRUE THEN 'no_basis'
-         ELSE 'may_contact' END AS verdict
-  FROM person p CROSS JOIN unnest(ARRAY['twitter', 'linkedin', 'xmtp', 'email']) AS n(channel)
-  LEFT JOIN reached r ON r.person_id = p.id AND r.channel = n.channel
- WHERE p.id = ANY(%(ids)s) GROUP BY n.channel, verdict"""
+WITH chosen AS (
+    SELECT DISTINCT ON (r.person_id, r.channel) r.* FROM (
+        SELECT i.person_id, {CHANNEL_SQL} AS channel, i.id, i.status, i.kind FROM identity i WHERE i.person_id = ANY(%(ids)s)) r
+     WHERE r.channel IS NOT NULL
+     ORDER BY r.person_id, r.channel, r.status = 'active' DESC, r.status = 'shared' DESC, array_position({_KINDS}, r.kind), r.id),
+{_STANDING}
+SELECT n.channel, c.status, {_FACTS}, count(*) AS persons
+  FROM person p CROSS JOIN unnest(%(channels)s) AS n(channel)
+  LEFT JOIN chosen c ON c.person_id = p.id AND c.channel = n.channel
+  LEFT JOIN granted g ON g.chosen_id = c.id AND g.channel = n.channel
+  LEFT JOIN stopped b ON b.person_id = p.id
+ WHERE p.id = ANY(%(ids)s) GROUP BY 1, 2, 3, 4, 5, 6"""
 
 
-def reach(tx: Tx, person_ids: Sequence[int], now: datetime) -> dict[str, Counter[str]]:
-    """Per channel, how many of the persons may be contacted, and why the others may not.
-
-    A first look, not a permission: the gate judges every send anew. Twitter wants them to have written first, or an
-    opt-in; else the message `waits_for_human`.
-    """
-    counts: dict[str, Counter[str]] = {
-        channel: Counter() for channel in ("twitter", "linkedin", "xmtp", "email")
-    }
+def reach(tx: Tx, person_ids: Sequence[int], channels: Sequence[str], now: datetime) -> list[Row]:
+    """Per channel, persons of whom the gate would say the same: status (None: no handle), suppressed, paused, stopped_on, bases
+    (`basis/has ended/account`), and how many `persons` they are."""
+    found: list[Row] = []
     for page in pages(person_ids):
-        for row in tx.rows(_REACH, {"ids": page, "now": now}):
-            counts[row["channel"]][row["verdict"]] += row["persons"]
-    return counts
+        found += tx.rows(_REACH, {"ids": page, "now": now, "channels": list(channels)})
+    return found
+
+
+_EACH = f"""
+WITH chosen AS (
+    SELECT i.person_id, {CHANNEL_SQL} AS channel, i.id, i.status, i.shown, i.kind FROM identity i WHERE i.person_id = ANY(%(ids)s)),
+{_STANDING}
+SELECT c.id AS identity_id, c.shown, c.channel, c.status, {_FACTS}
+  FROM chosen c JOIN person p ON p.id = c.person_id
+  LEFT JOIN granted g ON g.chosen_id = c.id AND g.channel = c.channel
+  LEFT JOIN stopped b ON b.person_id = p.id
+ WHERE c.channel IS NOT NULL ORDER BY c.channel, c.id"""
+
+
+def reach_of_each(tx: Tx, person_id: int, now: datetime) -> list[Row]:
+    """The same for each identity of a person that something reaches, with its id and how it is written."""
+    return tx.rows(_EACH, {"ids": [person_id], "now": now})
+
+
+def channel_accounts(tx: Tx) -> list[Row]:
+    """Our accounts: id, channel, dm_mode."""
+    return tx.rows("SELECT id, channel, dm_mode FROM account ORDER BY id")

@@ -58,16 +58,36 @@ def sample(tx: Tx, segments: Sequence[str], limit: int) -> list[int]:
     ]
 
 
-def handles(tx: Tx, person_ids: Sequence[int], channel: str) -> dict[int, int]:
-    """Per person the identity to speak to on the channel: the most stable kind, the oldest of it."""
+def candidates_among(tx: Tx, person_ids: Sequence[int], sequence_id: int) -> list[Row]:
+    """The same of these persons."""
+    return tx.rows(
+        f"{_CANDIDATE} FROM person p WHERE p.id = ANY(%(ids)s) ORDER BY p.id",
+        {"ids": list(person_ids), "sequence": sequence_id},
+    )
+
+
+def person_data(tx: Tx, person_id: int) -> Row:
+    """The person's name, and what the sources say of them: `name`, `attributes`."""
+    return tx.one(
+        """
+        SELECT p.name, (SELECT jsonb_object_agg(a.key, a.value) FROM (
+                           SELECT e.key, (array_agg(e.value ORDER BY f.updated_at DESC))[1] AS value
+                             FROM profile f, jsonb_each(f.attributes) e WHERE f.person_id = p.id GROUP BY e.key) a) AS attributes
+          FROM person p WHERE p.id = %s""",
+        (person_id,),
+    )
+
+
+def handles(tx: Tx, person_ids: Sequence[int], channel: str, *, prefer: Sequence[int] = ()) -> dict[int, int]:
+    """Per person the identity to speak to on the channel: one of those preferred, else the most stable kind, the oldest of it."""
     rows = tx.rows(
         """
         SELECT DISTINCT ON (i.person_id) i.person_id, i.id FROM identity i
          WHERE i.person_id = ANY(%s) AND i.kind = ANY(%s) AND i.status = 'active'
            -- a company's page receives nothing
            AND (i.kind <> 'linkedin_slug' OR i.value LIKE 'in/%%')
-         ORDER BY i.person_id, array_position(%s::text[], i.kind), i.id""",
-        (list(person_ids), list(IDENTITY_KINDS[channel]), list(IDENTITY_KINDS[channel])),
+         ORDER BY i.person_id, i.id = ANY(%s::bigint[]) DESC, array_position(%s::text[], i.kind), i.id""",
+        (list(person_ids), list(IDENTITY_KINDS[channel]), list(prefer), list(IDENTITY_KINDS[channel])),
     )
     return {row["person_id"]: row["id"] for row in rows}
 

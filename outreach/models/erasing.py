@@ -24,7 +24,8 @@ _FORGET = (
     "UPDATE signal g SET content_id = 'erased:' || g.id FROM lead l"
     " WHERE l.id = g.lead_id AND l.person_id = %(person)s AND g.kind IN ('FOLLOWED_BACK', 'UNFOLLOWED', 'BLOCKED')",
     "UPDATE lead SET data = '{}' WHERE person_id = %(person)s",
-    "UPDATE consent c SET proof = '(erased)' FROM identity i WHERE i.id = c.identity_id AND i.person_id = %(person)s",
+    "UPDATE consent c SET proof = '(erased)', withdraw_reason = CASE WHEN c.withdraw_reason IS NOT NULL THEN '(erased)' END"
+    " FROM identity i WHERE i.id = c.identity_id AND i.person_id = %(person)s",
     "UPDATE identity_link k SET evidence = '{}' FROM identity i WHERE i.id IN (k.a, k.b) AND i.person_id = %(person)s",
     "DELETE FROM profile WHERE person_id = %(person)s",
     # The digest stays: a re-import of the same identifier must stay blocked.

@@ -32,9 +32,10 @@ def pages(items: Iterable[T], size: int = _PAGE) -> Iterator[list[T]]:
         yield page
 
 
-def lock_audience(tx: Tx) -> None:
-    """Wait for our turn to change who is who. Held until the transaction ends."""
-    tx.execute("SET LOCAL lock_timeout = '120s'; SET LOCAL statement_timeout = '120s'")
+def lock_audience(tx: Tx, patience: float = 120.0) -> None:
+    """Wait for our turn to change who is who, so many real seconds at most. Held until the transaction ends."""
+    milliseconds = int(patience * 1000)
+    tx.execute(f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds}")
     tx.execute("SELECT pg_advisory_xact_lock(%s)", (AUDIENCE_LOCK,))
     # Between statements the caller computes: a large file may take longer than an idle transaction is else given.
     tx.execute(

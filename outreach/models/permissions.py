@@ -168,10 +168,10 @@ def lift_of_identifier(tx: Tx, hmac: str, *, reason: str, at: datetime) -> int:
 # The same proof counts once. One that was withdrawn stays withdrawn, however often its file is imported again; and what
 # was obtained before a withdrawal says nothing about the time after it.
 _INSERT_CONSENT = """
-INSERT INTO consent (identity_id, channel, account_id, basis, source, proof, obtained_at, expires_at, import_id, recorded_at)
-SELECT v.identity_id::bigint, v.channel, v.account_id::bigint, v.basis, v.source, v.proof, v.obtained_at::timestamptz,
+INSERT INTO consent (identity_id, channel, account_id, basis, source, proof, country, obtained_at, expires_at, import_id, recorded_at)
+SELECT v.identity_id::bigint, v.channel, v.account_id::bigint, v.basis, v.source, v.proof, v.country, v.obtained_at::timestamptz,
        v.expires_at::timestamptz, v.import_id::bigint, v.recorded_at::timestamptz
-  FROM (VALUES %s) AS v (identity_id, channel, account_id, basis, source, proof, obtained_at, expires_at, import_id, recorded_at)
+  FROM (VALUES %s) AS v (identity_id, channel, account_id, basis, source, proof, country, obtained_at, expires_at, import_id, recorded_at)
  WHERE NOT EXISTS (
        SELECT 1 FROM consent c
         WHERE c.identity_id = v.identity_id::bigint AND c.channel = v.channel AND c.basis = v.basis
@@ -181,7 +181,7 @@ RETURNING id"""
 
 
 def insert_consents(tx: Tx, rows: Sequence[Sequence[Any]]) -> int:
-    """Rows of (identity_id, channel, account_id, basis, source, proof, obtained_at, expires_at, import_id, recorded_at)."""
+    """Rows of (identity_id, channel, account_id, basis, source, proof, country, obtained_at, expires_at, import_id, recorded_at)."""
     return len(tx.insert_many(_INSERT_CONSENT, rows, returning=True))
 
 
@@ -191,7 +191,8 @@ INSERT INTO consent (identity_id, channel, account_id, basis, source, proof, obt
 VALUES (%(identity)s, %(channel)s, %(account)s, 'inbound', 'inbound', %(proof)s, %(at)s, %(now)s)
 ON CONFLICT (identity_id, channel, account_id) WHERE basis = 'inbound' DO UPDATE
    SET obtained_at = excluded.obtained_at, proof = excluded.proof, recorded_at = excluded.recorded_at,
-       withdrawn_at = CASE WHEN excluded.obtained_at > consent.withdrawn_at THEN NULL ELSE consent.withdrawn_at END
+       withdrawn_at = CASE WHEN excluded.obtained_at > consent.withdrawn_at THEN NULL ELSE consent.withdrawn_at END,
+       withdraw_reason = CASE WHEN excluded.obtained_at > consent.withdrawn_at THEN NULL ELSE consent.withdraw_reason END
  WHERE excluded.obtained_at > consent.obtained_at"""
 
 
@@ -205,11 +206,33 @@ def upsert_inbound_basis(
     return bool(tx.execute(_INBOUND_BASIS, values))
 
 
-def withdraw(tx: Tx, identity_id: int, channel: str, *, basis: str | None, at: datetime) -> int:
-    """End the standing permissions of the identity on the channel (of one basis, or all); how many."""
-    return tx.execute(
-        """UPDATE consent SET withdrawn_at = %(at)s
-            WHERE identity_id = %(identity)s AND channel = %(channel)s AND withdrawn_at IS NULL
-              AND (%(basis)s::text IS NULL OR basis = %(basis)s)""",
-        {"identity": identity_id, "channel": channel, "basis": basis, "at": at},
-    )
+_WITHDRAW = """
+UPDATE consent SET withdrawn_at = %(at)s, withdraw_reason = %(reason)s
+ WHERE identity_id = ANY(%(identities)s) AND channel = %(channel)s AND withdrawn_at IS NULL
+   AND (%(basis)s::text IS NULL OR basis = %(basis)s)
+RETURNING id, identity_id, basis"""
+
+
+def withdraw(
+    tx: Tx, identity_ids: Sequence[int], channel: str, *, basis: str | None, reason: str, at: datetime
+) -> list[Row]:
+    """End the standing permissions of the identities on the channel (of one basis, or all): id, identity_id, basis of each."""
+    values = {
+        "identities": list(identity_ids), "channel": channel, "basis": basis, "reason": reason, "at": at
+    }  # fmt: skip
+    return tx.rows(_WITHDRAW, values)
+
+
+# Rows that somebody holds are left to the next sweep: it waits for nobody.
+_NOTE_EXPIRED = """
+UPDATE consent c SET expiry_noted_at = %(now)s FROM identity i
+ WHERE i.id = c.identity_id AND c.id IN (
+       SELECT x.id FROM consent x
+        WHERE x.expires_at <= %(now)s AND x.expiry_noted_at IS NULL AND x.withdrawn_at IS NULL
+        ORDER BY x.expires_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING c.id, i.person_id, c.channel, c.basis, c.expires_at"""
+
+
+def note_expired(tx: Tx, *, now: datetime, limit: int) -> list[Row]:
+    """Mark permissions that have run out as noted, each once: id, person_id, channel, basis, expires_at."""
+    return tx.rows(_NOTE_EXPIRED, {"now": now, "limit": limit})

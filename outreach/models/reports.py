@@ -208,7 +208,8 @@ def consents_of(tx: Tx, person_id: int) -> list[Row]:
     """What is on record of permissions, withdrawn ones too."""
     return tx.rows(
         """
-        SELECT i.shown, c.channel, c.basis, c.source, c.proof, c.obtained_at, c.expires_at, c.withdrawn_at, a.name AS account
+        SELECT c.id, i.shown, c.channel, c.basis, c.source, c.proof, c.country, c.obtained_at, c.expires_at, c.withdrawn_at,
+               c.withdraw_reason, a.name AS account
           FROM consent c JOIN identity i ON i.id = c.identity_id LEFT JOIN account a ON a.id = c.account_id
          WHERE i.person_id = %s ORDER BY c.id""",
         (person_id,),

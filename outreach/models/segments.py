@@ -76,13 +76,46 @@ _COMPARE: Final[Mapping[str, str]] = {
 _NUMBER: Final = "CASE WHEN {x} ~ '^[+-]?[0-9]{{1,30}}([.][0-9]{{1,30}})?$' THEN ({x})::numeric END"
 
 
-def condition_sql(condition: Condition) -> tuple[str, list[Any]]:
-    """An SQL expression over `person p` that is true or false, with its parameters."""
+#: Where a person's rows are found: by the plan that suits everybody, or, for a few persons, always from the person. A plan for
+#: few that is made while the tables are unknown reads whole indexes for each of them; OFFSET 0 keeps it from that.
+_ROWS: Final[Mapping[str, tuple[str, str]]] = {
+    "@profile": (
+        "profile f WHERE f.person_id = p.id",
+        "(SELECT * FROM profile o WHERE o.person_id = p.id OFFSET 0) f WHERE true",
+    ),
+    "@identity": (
+        "identity i WHERE i.person_id = p.id",
+        "(SELECT * FROM identity o WHERE o.person_id = p.id OFFSET 0) i WHERE true",
+    ),
+    "@consent": (
+        "identity i JOIN consent c ON c.identity_id = i.id WHERE i.person_id = p.id",
+        "(SELECT * FROM identity o WHERE o.person_id = p.id OFFSET 0) i"
+        " CROSS JOIN LATERAL (SELECT * FROM consent o WHERE o.identity_id = i.id OFFSET 0) c WHERE true",
+    ),
+    "@member": (
+        "segment_member m JOIN segment s ON s.id = m.segment_id JOIN person q ON q.id = m.person_id"
+        " WHERE p.id IN (q.id, q.merged_into)",
+        # Who was in the list under a person that has become part of this one is found by the list's own enrolment.
+        "segment s CROSS JOIN LATERAL (SELECT 1 FROM segment_member o WHERE o.segment_id = s.id AND o.person_id = p.id OFFSET 0) m"
+        " WHERE true",
+    ),
+}
+
+
+def condition_sql(condition: Condition, *, of_few: bool = False) -> tuple[str, list[Any]]:
+    """An SQL expression over `person p` that is true or false, with its parameters. `of_few`: it is asked of few persons."""
+    sql, params = _condition_sql(condition)
+    for place, (of_all, of_each) in _ROWS.items():
+        sql = sql.replace(place, of_each if of_few else of_all)
+    return sql, params
+
+
+def _condition_sql(condition: Condition) -> tuple[str, list[Any]]:
     match condition:
         case Test():
             return _test_sql(condition)
         case Not(inner):
-            sql, params = condition_sql(inner)
+            sql, params = _condition_sql(inner)
             return f"NOT ({sql})", params
         case All(conditions):
             return _joined(" AND ", conditions, "true")
@@ -91,7 +124,7 @@ def condition_sql(condition: Condition) -> tuple[str, list[Any]]:
 
 
 def _joined(word: str, conditions: Sequence[Condition], nothing: str) -> tuple[str, list[Any]]:
-    parts = [condition_sql(c) for c in conditions]
+    parts = [_condition_sql(c) for c in conditions]
     return word.join(f"({sql})" for sql, _ in parts) or nothing, [p for _, params in parts for p in params]
 
 
@@ -99,7 +132,7 @@ def _test_sql(test: Test) -> tuple[str, list[Any]]:
     """`!=` and `not in` are the contrary of `=` and `in`: also true of those of whom nothing is known."""
     contrary: dict[str, Operator] = {"!=": "=", "not in": "in"}
     if test.operator in contrary:
-        return condition_sql(Not(Test(test.field, contrary[test.operator], test.values)))
+        return _condition_sql(Not(Test(test.field, contrary[test.operator], test.values)))
     compare, params = _compare(test)
     return _place(test.field)(test.field, compare, params)
 
@@ -150,23 +183,22 @@ def _invented(_field: str, compare: str, params: list[Any]) -> tuple[str, list[A
 
 
 def _basis(_field: str, compare: str, params: list[Any]) -> tuple[str, list[Any]]:
-    consent = "JOIN consent c ON c.identity_id = i.id AND c.withdrawn_at IS NULL"
-    sql = f"EXISTS (SELECT 1 FROM identity i {consent} WHERE i.person_id = p.id AND {compare.format(x='c.basis')})"
-    return sql, params
+    return (
+        f"EXISTS (SELECT 1 FROM @consent AND c.withdrawn_at IS NULL AND {compare.format(x='c.basis')})",
+        params,
+    )
 
 
 def _segment(_field: str, compare: str, params: list[Any]) -> tuple[str, list[Any]]:
-    member = "segment_member m JOIN segment s ON s.id = m.segment_id JOIN person q ON q.id = m.person_id"
-    sql = f"EXISTS (SELECT 1 FROM {member} WHERE p.id IN (q.id, q.merged_into) AND {compare.format(x='s.name')})"
-    return sql, params
+    return f"EXISTS (SELECT 1 FROM @member AND {compare.format(x='s.name')})", params
 
 
 def _of_profile(sql: str) -> str:
-    return f"EXISTS (SELECT 1 FROM profile f WHERE f.person_id = p.id AND {sql})"
+    return f"EXISTS (SELECT 1 FROM @profile AND {sql})"
 
 
 def _of_identity(sql: str) -> str:
-    return f"EXISTS (SELECT 1 FROM identity i WHERE i.person_id = p.id AND {sql})"
+    return f"EXISTS (SELECT 1 FROM @identity AND {sql})"
 
 
 # --- the frozen lists ---------------------------------------------------------------------------------------

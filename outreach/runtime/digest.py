@@ -15,6 +15,7 @@ from outreach.providers.base import InboundKind
 from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.echoes import SKEW_SECONDS, is_echo, match_echo, match_stranger_echo
+from outreach.runtime.entering import Entered, enter_as_stranger, enter_by_message
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.notifying import put_reply
@@ -150,7 +151,13 @@ def _act_on(ctx: Context, tx: Tx, arrival: Arrival, reply_class: ReplyClass) -> 
         return _ask_a_human(ctx, tx, arrival)
     if reply_class is ReplyClass.OUT_OF_OFFICE:
         return _signal(ctx, tx, arrival, _in_contact(ctx, tx, arrival), SignalKind.OUT_OF_OFFICE, reply_class)
-    return _signal(ctx, tx, arrival, _answered(ctx, tx, arrival), SignalKind.REPLIED, reply_class)
+    everyone = leads.of_person(tx, arrival.person.id)
+    if not everyone:
+        return enter_by_message(
+            ctx, tx, arrival.row, arrival.person, arrival.identity_id, reply_class, arrival.now
+        )
+    answered = everyone if _in_contact(ctx, tx, arrival) else []
+    return _signal(ctx, tx, arrival, answered, SignalKind.REPLIED, reply_class)
 
 
 def _in_contact(ctx: Context, tx: Tx, arrival: Arrival) -> list[int]:
@@ -325,6 +332,9 @@ def _unmatched(ctx: Context, tx: Tx, row: Row) -> Hints:
     reply_class = None
     if row["kind"] == InboundKind.MESSAGE_IN.value:
         reply_class = classify_reply(row["text"] or "").reply_class
+        entered = enter_as_stranger(ctx, tx, row, reply_class, now)
+        if entered is not None:
+            return _met(tx, row, entered, reply_class, now)
         if reply_class is ReplyClass.UNSUBSCRIBE:
             register.suppress_identifier(
                 tx, ctx.identifier_digest(row["peer_kind"], row["peer"]), reason="they said stop", source="reply",
@@ -334,3 +344,14 @@ def _unmatched(ctx: Context, tx: Tx, row: Row) -> Hints:
         tx, row["id"], now=now, person_id=None, reply_class=reply_class.value if reply_class else None, state="unmatched"
     )  # fmt: skip
     return []
+
+
+def _met(tx: Tx, row: Row, entered: Entered, reply_class: ReplyClass, now: datetime) -> Hints:
+    """A stranger who came in by writing: from now on somebody we know."""
+    inbound.digested(tx, row["id"], now=now, person_id=entered.person_id, reply_class=reply_class.value)
+    payload = {"inbound_id": row["id"], "via": row["via"], "reply_class": reply_class.value}
+    event = events.Event(
+        kind=EventKind.DM_REPLY_RECEIVED, at=now, person_id=entered.person_id, account_id=row["account_id"], payload=payload
+    )  # fmt: skip
+    events.append(tx, [event])
+    return entered.hints

@@ -66,7 +66,7 @@ def enroll(
         require_segments(tx, segments)
         senders = find_senders(tx, channels_of(graph), account_names, pools)
         rows = enrolling.candidates(tx, segments, found["id"])
-        enrolled = _enroll(ctx, tx, found, version, graph, senders, rows, again=again, limit=limit, by=by)
+        enrolled = enroll_rows(ctx, tx, found, version, graph, senders, rows, again=again, limit=limit, by=by)
         now, made = ctx.clock.at(tx.database_now()), [hint.id for hint in enrolled.hints]
         batches.note(tx, enrolled.batch, found["id"], version.id, segments, made, at=now, by=by)
         return enrolled
@@ -74,10 +74,11 @@ def enroll(
     return ctx.db.run(work)
 
 
-def _enroll(
+def enroll_rows(
     ctx: Context, tx: Tx, sequence: Row, version: sequences.Version, graph: Graph, senders: Senders, rows: Sequence[Row], *, again: bool,
-    limit: int | None, by: str,
+    limit: int | None, by: str, **payload: Any,
 ) -> Enrolled:  # fmt: skip
+    """Enrol those of the candidates that may be, in the open transaction. `payload`: what else the log says of each."""
     now = ctx.clock.at(tx.database_now())
     batch = new_key()[:8]
     handles = {
@@ -102,7 +103,10 @@ def _enroll(
         enrolling.insert_bindings(tx, _bindings(leads, handles, senders))
         events.append(
             tx,
-            [_enrolled_event(lead, person, sequence["id"], batch, by, now) for person, lead in leads.items()],
+            [
+                _enrolled_event(lead, person, sequence["id"], by, now, {"batch": batch, **payload})
+                for person, lead in leads.items()
+            ],
         )
     left_out["enrolled meanwhile"] += len(chosen) - len(made)
     return Enrolled(
@@ -122,7 +126,7 @@ def stands_against(
     if row["before"] and not again:
         return "has been through this sequence before (--again)"
     first = graph.node(graph.start).channel
-    if first is not None and row["person_id"] not in handles[first.value]:
+    if first is not None and row["person_id"] not in handles.get(first.value, {}):
         return f"no {first.value} identity"
     if not any(row["person_id"] in found for found in handles.values()):
         return "no identity on any channel of the sequence"
@@ -160,11 +164,11 @@ def _bindings(
 
 
 def _enrolled_event(
-    lead_id: int, person_id: int, sequence_id: int, batch: str, by: str, now: Any
+    lead_id: int, person_id: int, sequence_id: int, by: str, now: Any, payload: dict[str, Any]
 ) -> events.Event:
     return events.Event(
         kind=EventKind.LEAD_ENROLLED, at=now, actor=by, lead_id=lead_id, lead_seq=1, person_id=person_id, sequence_id=sequence_id,
-        payload={"batch": batch},
+        payload=payload,
     )  # fmt: skip
 
 

@@ -53,6 +53,11 @@ def digest(inbound_id: int) -> Hint:
     return Hint("digest_inbound", inbound_id)
 
 
+def join(entry_id: int) -> Hint:
+    """See who has come into a segment that lets people into a sequence."""
+    return Hint("join_by_segment", entry_id)
+
+
 def reconcile(execution_id: int) -> Hint:
     """Ask the provider whether it happened."""
     return Hint("reconcile_execution", execution_id)

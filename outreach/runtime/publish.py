@@ -11,6 +11,7 @@ from outreach.limits.caps import parse_caps
 from outreach.models import events, sequences
 from outreach.models.base import Tx
 from outreach.runtime.context import Context
+from outreach.runtime.doors import missing_names, open_doors, without_senders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +49,12 @@ def publish(
     if not isinstance(compiled, Compiled):
         return compiled
 
-    def work(tx: Tx) -> Published:
+    def work(tx: Tx) -> Published | list[Problem]:
         now = ctx.clock.at(tx.database_now())
         name = compiled.graph.sequence
+        if missing := missing_names(tx, compiled.definition.entries, compiled.graph):
+            return missing
+        warnings = (*compiled.warnings, *without_senders(tx, compiled.definition.entries, compiled.graph))
         sequence_id = sequences.lock_or_create(
             tx, name, compiled.definition.title, built_in=built_in, now=now
         )
@@ -61,7 +65,7 @@ def publish(
                 version=newest.version,
                 version_id=newest.id,
                 new=False,
-                warnings=compiled.warnings,
+                warnings=warnings,
             )
         if follows is not None and (newest is None or newest.id != follows):
             raise ConflictError(f"another version of {name} was published meanwhile", hint="look again")
@@ -69,6 +73,7 @@ def publish(
             tx, sequence_id, compiled.graph, number=newest.version + 1 if newest else 1, content_hash=compiled.content_hash,
             source=data.decode("utf-8-sig"), by=by, now=now,
         )  # fmt: skip
+        open_doors(tx, sequence_id, version.id, compiled.graph, now)
         events.append(
             tx,
             [
@@ -86,7 +91,7 @@ def publish(
             version=version.version,
             version_id=version.id,
             new=True,
-            warnings=compiled.warnings,
+            warnings=warnings,
         )
 
     return ctx.db.run(work)

@@ -18,6 +18,7 @@ from outreach.runtime.echoes import SKEW_SECONDS
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.optout import suppress
+from outreach.runtime.withdraw import note as note_withdrawn
 
 #: What a human may say of a reply. `unclear` is what the engine says when it asks a human.
 CLASSES = (
@@ -136,9 +137,10 @@ def _keep_basis(tx: Tx, reading: _Reading) -> None:
             now=reading.now,
         )  # fmt: skip
     elif replies.proves_invitation(tx, row["id"], identity_id):
-        register.withdraw_consent(
-            tx, identity_id=identity_id, channel=channel, now=reading.now, basis=BasisKind.INBOUND
-        )
+        ended = register.withdraw_consent(
+            tx, identity_ids=[identity_id], channel=channel, reason="an automatic answer, says a human", now=reading.now, basis=BasisKind.INBOUND,
+        )  # fmt: skip
+        note_withdrawn(tx, reading.person.id, channel, ended, reading.now, reading.by)
 
 
 def _tell_leads(ctx: Context, tx: Tx, reading: _Reading, decided: Sequence[int]) -> list[int]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from outreach.compliance import register
+from outreach.engine.events import EventKind
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
-from outreach.models import instance, notices, ticks, watermarks
+from outreach.models import entries, events, instance, notices, ticks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
@@ -28,6 +29,7 @@ _MOST_PER_PAIR = 200
 _MOST_OTHERS = 2000
 _MOST_STRANGE = 500
 _MOST_INBOUND = 1000
+_MOST_EXPIRED = 500
 #: How long the newest start of an account still matters for its pace.
 _RECENTLY = timedelta(hours=1)
 
@@ -72,11 +74,13 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     found += [hints.refresh(i) for i in ticks.unrefreshed(tx, now, GAVE_UP)]
     found += [hints.advance(i) for i in ticks.forsaken_calls(tx, now, ctx.settle, _MOST_OTHERS)]
     for task in ticks.expired_claims(tx, now):
-        found.append(hints.advance(task["lead_id"]))
+        if task["lead_id"] is not None:
+            found.append(hints.advance(task["lead_id"]))
         if task["shown_by_look_up"]:
             # Before anybody is asked a second time: the provider may show that it was done.
             watermarks.want_relationship(tx, task["account_id"], task["identity_id"], now)
             found.append(hints.look_up(task["account_id"]))
+    _note_expiries(tx, now)
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
     return [*found, *_telling(ctx, tx, now)]
@@ -89,6 +93,21 @@ def _telling(ctx: Context, tx: Tx, now: datetime) -> Hints:
     found += [hints.beat()] if settings.heartbeat_url else []
     told = [kind for kind, url in (("alert", settings.alert_url), ("reply", settings.notify_url)) if url]
     return [*found, hints.deliver()] if told and notices.any_due(tx, told, now) else found
+
+
+def _note_expiries(tx: Tx, now: datetime) -> None:
+    """Permissions that have run out are said in the log. The gate does not wait for it: it reads the instant itself."""
+    expired = register.note_expired(tx, now=now, limit=_MOST_EXPIRED)
+    events.append(
+        tx,
+        [
+            events.Event(
+                kind=EventKind.CONSENT_EXPIRED, at=now, person_id=one.person_id,
+                payload={"consent_id": one.consent_id, "channel": one.channel, "basis": one.basis, "expired_at": one.at.isoformat()},
+            )
+            for one in expired
+        ],
+    )  # fmt: skip
 
 
 def _to_digest(tx: Tx, now: datetime) -> list[int]:
@@ -113,6 +132,7 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
     others += ticks.claim_strange(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_STRANGE)
     starts = [(row["id"], row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
+    reads += [hints.join(i) for i in entries.segment_doors(tx)]
     return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
 
 

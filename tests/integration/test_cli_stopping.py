@@ -213,5 +213,5 @@ def test_more_than_words_is_refused_with_its_line(
 ) -> None:
     path = mended(tmp_path, "max_lateness: 1d", "max_lateness: 2d")
     terminal("sequence", "publish", path, "--hot-text", "--yes", code=2)
-    assert f"{path}:5:3: error S401: hello: how late it may be is another." in terminal.err
+    assert f"{path}:5:3: error S501: hello: how late it may be is another." in terminal.err
     assert len(db.read("SELECT 1 FROM sequence_version")) == 1

@@ -205,7 +205,7 @@ def test_more_than_words_is_refused_and_nothing_is_written(house: House) -> None
     found = look(house.ctx, NEW.replace("after: 2d", "after: 3d").encode(), "words.yaml")
     assert isinstance(found, list)
     assert isinstance(found[0], Problem)
-    assert (found[0].code, found[0].path, found[0].line) == ("S401", "actions.hello", 4)
+    assert (found[0].code, found[0].path, found[0].line) == ("S501", "actions.hello", 4)
     assert house.db.read("SELECT count(*) AS n FROM sequence_version")[0]["n"] == 1
 
 

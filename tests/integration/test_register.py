@@ -106,11 +106,12 @@ class World:
 
     def withdraw(self, handle: str, now: datetime = NOW, basis: BasisKind | None = None) -> int:
         which: dict[str, Any] = {
-            "identity_id": self.identity_of(handle),
+            "identity_ids": [self.identity_of(handle)],
             "channel": Channel.TWITTER,
             "basis": basis,
+            "reason": "asked by phone",
         }
-        return self.db.run(lambda tx: register.withdraw_consent(tx, now=now, **which))
+        return len(self.db.run(lambda tx: register.withdraw_consent(tx, now=now, **which)))
 
     def suppress_identifier(self, handle: str, reason: str, channel: Channel | None = None) -> list[int]:
         said: dict[str, Any] = {"reason": reason, "source": "import", "evidence": {}, "channel": channel}

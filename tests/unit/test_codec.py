@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outreach.engine.codec import graph_from_json, graph_hash, graph_to_json
-from outreach.engine.graph import GRAPH_FORMAT, Edge, Graph, Lateness, Message, Node, Variant, Window
-from outreach.engine.kinds import ActionKind, IfLate, TriggerKind
+from outreach.engine.graph import GRAPH_FORMAT, Edge, Entry, Graph, Lateness, Message, Node, Variant, Window
+from outreach.engine.kinds import ActionKind, Channel, EntryKind, IfLate, TriggerKind
 from outreach.errors import NeedsNewerWorker
 
 _KEYS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,8}", fullmatch=True)
@@ -38,6 +38,17 @@ _WINDOWS = st.builds(
     end=_MINUTES,
     zone=st.sampled_from(["lead", "account", "Europe/Vienna"]),
 )
+_ENTRIES = st.builds(
+    Entry,
+    kind=st.sampled_from(EntryKind),
+    name=_TEXTS,
+    channel=st.none() | st.sampled_from(Channel),
+    accounts=st.lists(_TEXTS, max_size=2).map(tuple),
+    pools=st.lists(_TEXTS, max_size=2).map(tuple),
+    words=st.lists(_TEXTS, max_size=2).map(tuple),
+    cool_off=st.none() | _SECONDS,
+    source=_TEXTS,
+)
 GRAPHS = st.builds(
     Graph,
     sequence=_KEYS,
@@ -51,6 +62,7 @@ GRAPHS = st.builds(
     exclude_already_contacted=st.booleans(),
     on_reply=st.sampled_from(["stop", "continue"]),
     opt_out_line=_TEXTS,
+    entries=st.lists(_ENTRIES, max_size=2).map(tuple),
 )
 
 

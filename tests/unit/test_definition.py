@@ -14,7 +14,7 @@ from outreach.engine.definition import (
     parse_definition_bytes,
 )
 from outreach.engine.graph import Graph, Window
-from outreach.engine.kinds import ActionKind, TriggerKind
+from outreach.engine.kinds import ActionKind, EntryKind, TriggerKind
 from outreach.engine.problems import CODES, Problem, Severity
 from outreach.engine.reading import MAX_ACTIONS
 from outreach.engine.source import MAX_ALIASES, MAX_BYTES
@@ -338,3 +338,49 @@ def as_yaml(tree: object) -> str:
 def test_no_shape_makes_the_reader_fail(top: dict[str, object], actions: dict[str, object]) -> None:
     found = parse_definition(as_yaml({**top, "sequence": "a", "actions": actions}), "a.yaml")
     assert isinstance(found, Definition) or found
+
+
+# --- entries ---------------------------------------------------------------------------------------------------
+
+
+def entry(text: str) -> str:
+    return f"sequence: a\nentry: {text}\nactions: {{hello: {{do: WAIT, for: 1d}}}}\n"
+
+
+def test_entries_may_be_one_or_a_list_and_names_one_or_a_list() -> None:
+    (one,) = parsed(entry("{segment: founders, account: acme}")).entries
+    assert (one.value.kind, one.value.name, one.value.accounts) == (EntryKind.SEGMENT, "founders", ("acme",))
+    several = parsed(
+        entry(
+            "[{on: message_in, words: [info, no, Info, info], pool: [a, b]}, {on: form, form: web, cool_off: 1h}]"
+        )
+    )
+    message, form = (spec.value for spec in several.entries)
+    assert (message.words, message.pools, message.cool_off) == (("info", "no", "Info"), ("a", "b"), None)
+    assert (form.kind, form.name, form.cool_off) == (EntryKind.FORM, "web", timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{on: message_in, cool_off: 0s}", ["S107"]),
+        ("{on: message_in, cool_off: 59m}", ["S107"]),
+        ("{on: message_in, cool_off: soon}", ["S107"]),
+        ("{on: message}", ["S108"]),
+        ("{on: form}", ["S102"]),
+        ("{on: form, form: My Site}", ["S104"]),
+        ("{on: message_in, words: [' ']}", ["S103"]),
+        ("{on: message_in, words: {a: b}}", ["S103"]),
+        ("{on: message_in, wrods: [a]}", ["S101"]),
+        ("everybody", ["S103"]),
+        ("[]", []),
+        ("[everybody]", ["S103"]),
+        ("{on: message_in, segment: founders}", ["S402"]),
+        ("{on: form, form: web, words: [a]}", ["S402"]),
+        (f"{{on: message_in, words: [{', '.join(f'w{n}' for n in range(101))}]}}", ["S113"]),
+        (f"[{', '.join(f'{{segment: s{n}}}' for n in range(21))}]", ["S113"]),
+    ],
+)
+def test_what_is_wrong_with_an_entry(text: str, expected: list[str]) -> None:
+    found = parse_definition(entry(text), "a.yaml")
+    assert [p.code for p in found] == expected if isinstance(found, list) else expected == []

@@ -89,7 +89,7 @@ def test_a_default_is_words_of_the_texts_that_use_it() -> None:
 )
 def test_anything_else_is_refused_where_it_stands(old: str, new: str, line: int, path: str) -> None:
     problems = more_than_words(OLD, edited(old, new))
-    assert (problems[0].code, problems[0].line, problems[0].path) == ("S401", line, path)
+    assert (problems[0].code, problems[0].line, problems[0].path) == ("S501", line, path)
 
 
 def test_an_action_that_is_new_or_gone_is_refused() -> None:

@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from outreach.engine.definition import SEQUENCE_KEYS, WINDOW_KEYS, Definition, parse_definition
+from outreach.engine.entry import ENTRY_KEYS
 from outreach.engine.reading import ACTION_KEYS, EDGE_KEYS, MESSAGE_KEYS, VARIANT_KEYS
 from outreach.engine.schema import definition_schema
 
@@ -78,6 +79,8 @@ VISIBLE = [
     "S206",
     "S210",
     "S309",
+    "S401",
+    "S402",
 ]
 
 
@@ -100,6 +103,7 @@ def test_reader_and_schema_know_the_same_keys() -> None:
     assert list(SCHEMA["properties"]["window"]["properties"]) == list(WINDOW_KEYS)
     assert list(definitions["action"]["properties"]) == list(ACTION_KEYS)
     assert list(definitions["edge"]["properties"]) == list(EDGE_KEYS)
+    assert list(definitions["entry"]["properties"]) == list(ENTRY_KEYS)
     assert list(definitions["variant"]["properties"]) == list(VARIANT_KEYS)
     assert list(definitions["message"]["anyOf"][1]["properties"]) == list(MESSAGE_KEYS)
 

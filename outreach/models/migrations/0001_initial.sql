@@ -230,13 +230,22 @@ CREATE TABLE consent (
     basis        text NOT NULL CHECK (basis IN ('consent', 'opt_in', 'existing_customer', 'legitimate_interest', 'inbound')),
     source       text NOT NULL,
     proof        text NOT NULL,
+    country      text,                               -- ISO 3166 alpha-2: under whose law it was given; NULL: unknown
     obtained_at  timestamptz NOT NULL,
-    expires_at   timestamptz,
+    expires_at   timestamptz,                        -- from then on it permits nothing, whether or not it is noted
+    expiry_noted_at timestamptz,                     -- the sweep has said so in the log
     withdrawn_at timestamptz,
+    withdraw_reason text,
     import_id    bigint REFERENCES import,
-    recorded_at  timestamptz NOT NULL
+    recorded_at  timestamptz NOT NULL,
+    CHECK (expires_at IS NULL OR expires_at > obtained_at),
+    CHECK (expiry_noted_at IS NULL OR expires_at IS NOT NULL),
+    CHECK ((withdrawn_at IS NULL) = (withdraw_reason IS NULL))
 );
 CREATE INDEX consent_identity ON consent (identity_id, channel);
+-- What the sweep still has to note: few, and those that have expired stand first.
+CREATE INDEX consent_expiring ON consent (expires_at)
+    WHERE expires_at IS NOT NULL AND expiry_noted_at IS NULL AND withdrawn_at IS NULL;
 CREATE UNIQUE INDEX consent_inbound ON consent (identity_id, channel, account_id) WHERE basis = 'inbound';
 
 -- --- what to do --------------------------------------------------------------------------------------------
@@ -289,6 +298,36 @@ CREATE TABLE message_template (
     body       text NOT NULL,
     fallback   boolean NOT NULL DEFAULT false,
     UNIQUE (version_id, action_id, variant)
+);
+
+-- The doors of each sequence's newest version, by which people come in by themselves: what the graph says of them stands there,
+-- at this position. Written by publish; a door that stays keeps its row.
+CREATE TABLE sequence_entry (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sequence_id bigint NOT NULL REFERENCES sequence,
+    version_id  bigint NOT NULL REFERENCES sequence_version,
+    position    integer NOT NULL,
+    kind        text NOT NULL CHECK (kind IN ('segment', 'message_in', 'form')),
+    name        text NOT NULL,                       -- the segment's, or the form's; else empty
+    channel     text,                                -- message_in: where they write
+    since       timestamptz NOT NULL,                -- what came before enrolls nobody
+    secret      text,                                -- form: signs what it posts
+    import_id   bigint REFERENCES import,            -- form: under which its people are recorded
+    -- segment: every person up to `newest` has been looked at once; `walked_to` is where the next look at them begins
+    newest      bigint NOT NULL DEFAULT 0,
+    walked_to   bigint NOT NULL DEFAULT 0,
+    UNIQUE (sequence_id, kind, name),
+    CHECK ((kind = 'form') = (secret IS NOT NULL)),
+    CHECK ((kind = 'message_in') = (channel IS NOT NULL))
+);
+-- What a form has posted: taken once, whoever posts it again.
+CREATE TABLE form_submission (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sequence_id bigint NOT NULL REFERENCES sequence,
+    form        text NOT NULL,
+    content_id  text NOT NULL,                       -- keyed digest of what was signed
+    received_at timestamptz NOT NULL,
+    UNIQUE (sequence_id, form, content_id)
 );
 
 -- --- who is where ------------------------------------------------------------------------------------------
@@ -499,6 +538,8 @@ CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 's
 CREATE INDEX inbound_received ON inbound USING brin (received_at) WITH (pages_per_range = 16);
 CREATE INDEX inbound_todo ON inbound (id) WHERE state IN ('stored', 'waiting');
 CREATE INDEX inbound_person ON inbound (person_id, occurred_at) WHERE person_id IS NOT NULL;
+-- What somebody wrote by hand to a peer whom nobody was known by: few.
+CREATE INDEX inbound_by_hand ON inbound (peer_kind, peer) WHERE state = 'digested' AND kind = 'message_out' AND person_id IS NULL;
 CREATE INDEX inbound_unmatched ON inbound (peer_kind, peer) WHERE state = 'unmatched';
 -- Messages from an id that came without a handle: see inbox_read_up_to.
 CREATE INDEX inbound_unnamed ON inbound (account_id, occurred_at)
