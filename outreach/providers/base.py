@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from outreach.providers.connecting import Connector
 
 
 class Idempotency(StrEnum):
@@ -244,6 +247,8 @@ class Tokens:
     refresh_token: str | None
     #: real time; None: the provider does not say, the token is good until it is refused
     expires_at: datetime | None
+    #: what it permits; None: the provider does not say
+    scopes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +268,8 @@ class Provider(Protocol):
     capabilities: Mapping[str, Capability]
     #: how long the provider's inbox reads may lag behind, in real seconds
     inbox_lag_seconds: float
+    #: None: its accounts' tokens are handed in
+    connector: "Connector | None"
 
     def execute(self, call: Call, may_begin: Callable[[], bool]) -> Outcome:
         """Exactly one attempt. `may_begin()` is asked just before the first byte; False aborts with NotStarted.
