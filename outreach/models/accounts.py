@@ -62,6 +62,17 @@ def app_named(tx: Tx, name: str) -> Row | None:
     )
 
 
+def lock_app(tx: Tx, app_id: int) -> datetime:
+    """Lock the app's row: nobody makes an account of it meanwhile; the database's time afterwards."""
+    tx.execute("SELECT 1 FROM app WHERE id = %s FOR NO KEY UPDATE", (app_id,))
+    return tx.database_now()
+
+
+def app_by_id(tx: Tx, app_id: int) -> Row:
+    """The app. Raises LookupError."""
+    return tx.one("SELECT id, name, channel, client_id, client_secret FROM app WHERE id = %s", (app_id,))
+
+
 def put_app(tx: Tx, values: Mapping[str, Any]) -> int:
     """Make or change the app; its id. `values`: name, channel, client_id, client_secret, consumer_secret, caps, now."""
     row = tx.one(
@@ -192,6 +203,11 @@ def replace_tokens(
         " handle = coalesce(%s, handle), refresh_fence = NULL, refresh_deadline = NULL WHERE id = %s",
         (access, refresh, expires_at, list(scopes) if scopes is not None else None, now, handle, account_id),
     )
+
+
+def set_handle(tx: Tx, account_id: int, handle: str) -> None:
+    """They renamed themselves."""
+    tx.execute("UPDATE account SET handle = %s WHERE id = %s", (handle, account_id))
 
 
 def forget_tokens(tx: Tx, account_id: int) -> None:

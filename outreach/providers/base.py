@@ -44,10 +44,11 @@ class AccountRef:
     id: int
     external_id: str
     base_url: str
-    access_token: str
-    refresh_token: str | None = None
+    #: empty: forgotten
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
     client_id: str | None = None
-    client_secret: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,9 +243,9 @@ class Resolved:
 class Tokens:
     """Fresh credentials."""
 
-    access_token: str
+    access_token: str = field(repr=False)
     #: the one to use next time: a new one, or the old one where the provider keeps it
-    refresh_token: str | None
+    refresh_token: str | None = field(repr=False)
     #: real time; None: the provider does not say, the token is good until it is refused
     expires_at: datetime | None
     #: what it permits; None: the provider does not say

@@ -1,4 +1,4 @@
-"""The web process: webhooks in, the opt-out page, health and metrics. Answers need Postgres only."""
+"""The web process: webhooks in, the opt-out page, the way back of an account that is connected, health and metrics. Answers need Postgres only."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from outreach.app import App
 from outreach.models.outage import AWAY
-from outreach.web import health, optout, outage, webhooks
+from outreach.web import health, oauth, optout, outage, webhooks
 from outreach.web.watchdog import Refusals, Watchdog
 
 
@@ -29,6 +29,7 @@ def create_app(app: App) -> Starlette:
             Route("/webhooks/{channel}/{app_name}", webhooks.receive, methods=["POST"]),
             Route("/opt-out/{token}", optout.page, methods=["GET"]),
             Route("/opt-out/{token}", optout.act, methods=["POST"]),
+            Route("/oauth/twitter/callback", oauth.callback, methods=["GET"]),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", health.metrics, methods=["GET"]),
