@@ -143,7 +143,13 @@ def _app(tx: Tx, wanted: Wanted, account: Row | None, now: datetime) -> Row:
     known = accounts.app_named(tx, name)
     if known is not None and known["channel"] != wanted.channel:
         raise UsageError(f"app {name!r} is of {known['channel']}")
-    if known is None or wanted.secrets:
+    theirs = wanted.secrets.get("client_id")
+    if known is not None and known["client_id"] and theirs and theirs != known["client_id"]:
+        raise UsageError(
+            f"app {name!r} has another client id than OUTREACH_CLIENT_ID says",
+            hint="unset it, or give the other app a name of its own",
+        )
+    if known is None or theirs:
         values = {key: wanted.secrets.get(key) for key in ("client_id", "client_secret", "consumer_secret")}
         accounts.put_app(tx, {"name": name, "channel": wanted.channel, "caps": {}, "now": now, **values})
         known = accounts.app_named(tx, name)
@@ -233,7 +239,9 @@ def _take(
 ) -> tuple[Row, AccountRef, str] | NotConnected:
     """The row, its app's credentials and the verifier. A state that is not ours changes nothing."""
     head, _, secret = state.partition(".")
-    row = authorizations.lock(tx, int(head)) if head.isascii() and head.isdecimal() and len(head) < 19 else None
+    row = (
+        authorizations.lock(tx, int(head)) if head.isascii() and head.isdecimal() and len(head) < 19 else None
+    )
     stored = row["state_digest"] if row else ""
     if not hmac.compare_digest(stored, _digest(ctx, secret)) or row is None:
         return NotConnected(reason="unknown", message="this address is not one that we gave out")

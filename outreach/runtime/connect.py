@@ -41,9 +41,7 @@ class Connected:
     released: int
 
 
-def connect(
-    ctx: Context, state: str, code: str | None, error: str | None = None
-) -> Connected | NotConnected:
+def connect(ctx: Context, state: str, code: str | None, error: str | None = None) -> Connected | NotConnected:
     """Finish what `begin` began. What the provider gave out for somebody else is given back to it."""
     redeemed = redeem(ctx, state, code, error)
     if isinstance(redeemed, NotConnected):

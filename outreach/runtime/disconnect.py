@@ -116,7 +116,7 @@ def _all(ctx: Context, forget: Callable[[Tx, int], Row]) -> int:
     total, after = 0, 0
     while True:
         row = ctx.db.run(lambda tx, after=after: forget(tx, after))  # type: ignore[misc]
-        total += row["n"]
+        total += int(row["n"])
         if row["n"] < _BATCH:
             return total
         after = row["last"]

@@ -107,7 +107,11 @@ def _refused(answer: Me | AccountStopped | ReadFailed) -> bool:
 
 
 def _learn(
-    ctx: Context, tx: Tx, account_id: int, asked_with: datetime | None, answer: Me | AccountStopped | ReadFailed
+    ctx: Context,
+    tx: Tx,
+    account_id: int,
+    asked_with: datetime | None,
+    answer: Me | AccountStopped | ReadFailed,
 ) -> None:
     now = ctx.clock.at(accounts.lock_with_app(tx, account_id))
     account = accounts.get(tx, account_id)

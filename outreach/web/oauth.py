@@ -22,14 +22,14 @@ async def callback(request: Request) -> Response:
     if not state or len(state) > _MOST or len(code or "") > _MOST:
         return _page(400, "Nothing to do here", "This address is opened by the provider, not by hand.")
     try:
-        answer = await run_in_threadpool(
-            connect, app.context, state, code, request.query_params.get("error")
-        )
+        answer = await run_in_threadpool(connect, app.context, state, code, request.query_params.get("error"))
     except OutreachError as error:
         return _page(409, "Not connected", error.message)
     if isinstance(answer, NotConnected):
         return _page(400, "Not connected", f"{answer.message}.")
-    return _page(200, "Connected", f"{answer.name} is connected as @{answer.handle}. You can close this page.")
+    return _page(
+        200, "Connected", f"{answer.name} is connected as @{answer.handle}. You can close this page."
+    )
 
 
 def _page(status: int, title: str, text: str) -> Response:
