@@ -141,6 +141,8 @@ def _outcome(app: "App", begun: "Begun") -> dict[str, Any]:
 
 
 def _invite(begun: "Begun", place: str, browser: bool) -> None:
+    if begun.renews:
+        note("it is here already: only its tokens change, and only if they are its own")
     note("let the account in on this page, logged in as its owner:")
     note(f"  {begun.url}")
     note(f"it asks for {' '.join(begun.scopes)}, comes back to {place} (a callback URL in the app's settings), and is good for ten minutes")  # fmt: skip

@@ -85,6 +85,7 @@ def publish(
     And the lanes, as check --segment shows them: of the segments named, else of all.
     """
     from outreach.cli.lanes import forecast_to_json, of_published, say_forecast
+    from outreach.cli.policy import warn_for_graph
     from outreach.runtime.publish import check as checked
     from outreach.runtime.publish import publish as published
 
@@ -98,6 +99,8 @@ def publish(
             else of_published(app.context, sound.graph, segments or (), accounts or (), pools or ())
         )
         answer = published(app.context, data, file, by=operator())
+        if not isinstance(sound, list):
+            warn_for_graph(sound.graph, app.context.clock.now())
     if isinstance(answer, list):
         for problem in answer:
             note(problem.describe(file))

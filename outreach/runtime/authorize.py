@@ -56,6 +56,8 @@ class Begun:
     url: str
     expires_at: datetime
     scopes: Sequence[str]
+    #: the account is here already: only its tokens change
+    renews: bool
 
 
 def begin(ctx: Context, wanted: Wanted, *, by: str) -> Begun:
@@ -86,7 +88,13 @@ def begin(ctx: Context, wanted: Wanted, *, by: str) -> Begun:
             challenge=_challenge(_verifier(ctx, state, nonce)), scopes=scopes,
         )  # fmt: skip
         url = connector.authorize_url(asking)
-        return Begun(authorization_id=row_id, url=url, expires_at=expires_at, scopes=scopes)
+        return Begun(
+            authorization_id=row_id,
+            url=url,
+            expires_at=expires_at,
+            scopes=scopes,
+            renews=account is not None,
+        )
 
     return ctx.db.run(work)
 

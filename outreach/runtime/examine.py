@@ -144,13 +144,15 @@ def _report(ctx: Context, tx: Tx, account_id: int, answer: Me | AccountStopped |
         app_state=account["app_state"], app_reason=account["app_state_reason"],
         needs_human=waits_for_human(account["state"], account["state_reason"], account["refresh_token"]) or account["app_state"] != "ok",
         token_expires_at=account["token_expires_at"], granted=granted, missing=missing, permitted=_permitted(account, granted),
-        automated_label=_label(me), credits=_last_word(account, "no_credits", "credits"), tier=_last_word(account, "tier", "tier"),
+        automated_label=_label(me), credits=_last_word(account, "no_credits", "credits"), tier=_last_word(account, "tier", "a tier"),
         caps=caps_of(tx, account, now),
     )  # fmt: skip
 
 
 def _why(answer: Me | AccountStopped | ReadFailed) -> str:
     assert not isinstance(answer, Me)
+    if answer.detail and answer.reason in ("forbidden", "unauthorised"):
+        return answer.detail
     return f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
 
 
@@ -168,7 +170,7 @@ def _last_word(account: Row, state: str, what: str) -> str:
     ):
         if said == state:
             return f"refused: {reason}"
-    return f"{NOT_TOLD} before something is refused for lack of {what}; nothing is now"
+    return f"{NOT_TOLD} by the provider until it refuses something for lack of {what}; it has not"
 
 
 _SCOPES_OF: Mapping[ActionKind, Sequence[str]] = {

@@ -5,7 +5,7 @@ Sources: docs.x.com, "OAuth 2.0 Authorization Code Flow with PKCE" and its "Maki
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from outreach.providers.base import AccountRef, AccountStopped, NotStarted, ReadFailed, Tokens, Unknown
 from outreach.providers.connecting import Asking, Me, Revoked
@@ -51,7 +51,7 @@ class TwitterConnector:
             "code_challenge_method": "S256",
         }
         site = _SITES.get(urlsplit(asking.base_url).hostname or "", asking.base_url.rstrip("/"))
-        return f"{site}{_PAGE}?{urlencode(question)}"
+        return f"{site}{_PAGE}?{urlencode(question, quote_via=quote)}"
 
     def exchange(
         self, client: AccountRef, code: str, *, redirect_uri: str, verifier: str, deadline_seconds: float
