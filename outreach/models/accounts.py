@@ -8,6 +8,8 @@ from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx, to_json
 
+#: How the reason of an account begins that only a human can mend.
+GAVE_UP = "reconnect the account: "
 _COLUMNS = """
 a.id, a.app_id, a.name, a.channel, a.external_id, a.handle, a.base_url, a.access_token, a.refresh_token, a.token_expires_at,
 a.refresh_fence, a.refresh_deadline, a.zone, a.caps, a.pace, a.follow_permitted, a.dm_mode, a.mode_reason, a.state, a.state_reason,

@@ -125,7 +125,7 @@ def _learn(
             accounts.set_handle(tx, account_id, handle)
         case AccountStopped(reason=reason, scope=scope, detail=detail):
             why = f"{reason}: {detail}"[:200] if detail else reason
-            stop(tx, account, reason, why, now, app=scope == "app")
+            stop(tx, account, reason, why, now, scope=scope)
 
 
 # --- the report --------------------------------------------------------------------------------------------------------

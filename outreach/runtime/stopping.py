@@ -7,30 +7,41 @@ from datetime import datetime
 
 from outreach.engine.events import EventKind
 from outreach.models import accounts, events
+from outreach.models.accounts import GAVE_UP
 from outreach.models.base import Row, Tx
 
-#: How the reason of an account begins that only a human can mend.
-GAVE_UP = "reconnect the account: "
 _OPERATORS = frozenset({"paused", "disconnected"})
 #: What the whole app suffers when the provider says it of the app.
 _OF_AN_APP = frozenset({"no_credits", "restricted"})
 
 
 def waits_for_human(state: str, reason: str | None, refresh_token: str | None) -> bool:
-    """Is there nothing that the engine can still do about it by itself?"""
+    """Has a provider stopped it, and is there nothing that the engine can still do about it by itself?"""
     if state == "needs_reauth":
         return refresh_token is None or bool(reason and reason.startswith(GAVE_UP))
-    return state != "ok"
+    return state != "ok" and state not in _OPERATORS
+
+
+def is_of_app(state: str, scope: str) -> bool:
+    """Does it stop every account of the app?"""
+    return scope == "app" and state in _OF_AN_APP
 
 
 def stop(
-    tx: Tx, account: Row, state: str, why: str, now: datetime, *, actor: str = "engine", app: bool = False
+    tx: Tx,
+    account: Row,
+    state: str,
+    why: str,
+    now: datetime,
+    *,
+    actor: str = "engine",
+    scope: str = "account",
 ) -> bool:
     """The account, or its app, stands still with this reason. `account`: models.accounts' row, read under its lock.
 
     False: it stood so before, or an operator has stopped it: nothing is written and nothing is told.
     """
-    if app and state in _OF_AN_APP:
+    if is_of_app(state, scope):
         if account["app_state"] in ("paused", state):
             return False
         accounts.set_app_state(tx, account["app_id"], state, why, now)
@@ -84,3 +95,6 @@ def _tell(tx: Tx, account: Row, kind: EventKind, now: datetime, actor: str, **pa
     events.append(
         tx, [events.Event(kind=kind, at=now, actor=actor, account_id=account["id"], payload=payload)]
     )
+
+
+__all__ = ["GAVE_UP", "is_of_app", "resume", "stop", "waits_for_human"]
