@@ -37,10 +37,10 @@ def show(
     found = [pack_of(Channel(name), now) for name in ([channel] if channel else names)]
     if as_json:
         output.document(found[0] if channel else found)
-        return
-    for index, pack in enumerate(found):
-        say() if index else None
-        _say_pack(pack)
+    else:
+        for index, pack in enumerate(found):
+            say() if index else None
+            _say_pack(pack)
     warn_of_old(now, [Channel(pack["channel"]) for pack in found])
 
 
@@ -89,7 +89,7 @@ def _action(kind: str, automation: Any) -> dict[str, Any]:
         "auto_when": lane.auto,
         "otherwise": lane.otherwise,
         "rule": lane.rule,
-        "reason": RULES[lane.rule].meaning if lane.rule else None,
+        "reason": RULES[lane.rule].meaning,
         "override": lane.override,
     }
 

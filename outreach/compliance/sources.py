@@ -35,7 +35,8 @@ class Lane:
 
     auto: str | None
     otherwise: str
-    rule: str | None
+    #: the rule that says so
+    rule: str
     #: None: nothing widens it
     override: str | None
 

@@ -35,7 +35,7 @@ class Permitted:
     #: when it runs by itself; None: never
     auto: str | None
     otherwise: str
-    rule: str | None
+    rule: str
     #: scopes it needs that the tokens lack; None: the provider did not say what they permit
     lacks: Sequence[str] | None
 

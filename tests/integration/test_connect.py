@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_nothing_is_asked_of_a_real_provider_before_the_instance_is_live(house: 
 
 
 def test_a_question_that_lacks_something_is_not_asked(house: House) -> None:
-    lacking: dict[str, dict[str, object]] = {
+    lacking: dict[str, dict[str, Any]] = {
         "which developer app": {"app_name": ""},
         "cannot be connected": {"channel": "linkedin"},
         "another client id": {"secrets": {"client_id": "another"}},
@@ -276,7 +277,8 @@ def test_a_refusal_of_the_old_token_does_not_stop_the_new_one(house: House) -> N
     roomy_account(house)
     house.publish(WRITE)
     fault(house, "dm.send", "refuse", problem="unauthorized", times=1)
-    provider, done = house.ctx.providers["twitter"], []
+    provider = house.ctx.providers["twitter"]
+    done: list[int] = []
     execute = provider.execute
 
     def meanwhile(call: object, may_begin: object) -> object:
