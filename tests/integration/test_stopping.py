@@ -10,11 +10,11 @@ from outreach.errors import UsageError
 from outreach.models import reports
 from outreach.models.base import Database
 from outreach.providers.base import AccountStopped
-from outreach.runtime.authorize import NotConnected
 from outreach.runtime.connect import Connected
 from outreach.runtime.control import set_account
 from outreach.runtime.disconnect import disconnect, purge
 from outreach.runtime.examine import examine
+from outreach.runtime.refresh import refresh
 from outreach.runtime.settle import settle
 from outreach.runtime.tick import tick
 from outreach.simulator import id_of_handle
@@ -134,6 +134,19 @@ def test_an_operators_pause_is_not_overwritten_by_a_provider(house: House) -> No
     assert told(house) == [("AccountStopped", "paused")]
 
 
+def test_a_pause_during_a_refresh_is_not_lifted_by_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = house.ctx.providers["twitter"]
+    refreshed = provider.refresh
+
+    def meanwhile(*args: Any) -> Any:
+        set_account(house.ctx, "we", "holidays", "eva")
+        return refreshed(*args)
+
+    monkeypatch.setattr(provider, "refresh", meanwhile)
+    refresh(house.ctx, account(house)["id"])
+    assert (account(house)["state"], account(house)["access_token"] != "token-we") == ("paused", True)
+
+
 def test_a_refusal_that_a_refresh_mends_needs_no_human_and_one_that_it_does_not_says_so_once(
     house: House,
 ) -> None:
@@ -215,7 +228,7 @@ def test_a_refusal_under_way_while_an_account_is_given_back_does_not_bring_it_ba
 def test_a_purge_takes_the_texts_and_leaves_the_ledger_what_was_understood_and_the_others(
     house: House,
 ) -> None:
-    ann, bob, cid = friends(house, "p0", "p1", "p2")
+    ann, bob = friends(house, "p0", "p1")
     house.enroll("write", [ann], account_names=["we"])
     house.enroll("write", [bob], account_names=["us"])
     house.says("p0", "please stop", to="we")
@@ -236,7 +249,19 @@ def test_a_purge_takes_the_texts_and_leaves_the_ledger_what_was_understood_and_t
     assert sorted(acts(house)) == [("dm", "p0"), ("dm", "p1")]
     assert len(house.db.read("SELECT 1 FROM execution WHERE state = 'sent'")) == 2
     assert purge(house.ctx, account(house)["id"]).bodies == 0
-    del cid
+
+
+def test_a_purge_keeps_what_nobody_has_understood_yet(house: House) -> None:
+    """A push that waits for its time: it may yet turn out to be a send by hand, or a stop."""
+    sql(
+        house,
+        "INSERT INTO inbound (channel, account_key, content_id, kind, account_id, text, raw, via, occurred_at, received_at, state, digest_after)"
+        " VALUES ('twitter', %s, 'dm:1', 'message_out', %s, 'hi', '{}', 'webhook', %s, %s, 'waiting', %s)",
+        id_of_handle("we"), account(house)["id"], house.clock.now(), house.clock.now(), house.clock.now() + HOUR,
+    )  # fmt: skip
+    disconnect(house.ctx, "we", by="eva")
+    gone = purge(house.ctx, account(house)["id"])
+    assert (gone.messages_left, _content(house, "we")[1]) == (1, {"hi"})
 
 
 def _content(house: House, name: str) -> tuple[list[str], set[str | None], set[str]]:
@@ -305,4 +330,3 @@ def test_what_stopped_credits_is_told(house: House) -> None:
     found = examine(house.ctx, "we")
     assert (found.app_state, found.fine) == ("no_credits", False)
     assert "credits" in found.credits and not found.credits.startswith("not told")
-    assert not isinstance(found, NotConnected)
