@@ -235,7 +235,7 @@ def test_a_reconnected_account_goes_on_with_all_that_waited_and_without_a_burst(
     answer = connect_as(house)
     assert isinstance(answer, Connected)
     assert (answer.new, answer.released, answer.state) == (False, 8, "ok")
-    house.pass_time(4 * HOUR)
+    house.pass_time(4 * HOUR, step=5 * MINUTE)
     starts = [one.t_scaled for one in house.accepted()]
     assert len(starts) == 8
     assert rolling_most(starts, HOUR) == 3

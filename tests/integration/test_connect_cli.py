@@ -66,6 +66,8 @@ def terminal(
 
 
 Come = Callable[[httpx.Client, str], None]
+#: Long enough for a machine that does ten other things.
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     yield answers
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert failures == []
 
 
@@ -206,10 +208,13 @@ def web(terminal: Terminal, db: Database) -> Iterator[TestClient]:
         yield client
 
 
-def by_the_web(web: TestClient, who: str, seen: list[Any]) -> Come:
+def by_the_web(web: TestClient, who: str, seen: list[Any], twice: threading.Event) -> Come:
+    """Back by the web process, and then once more by the browser's history."""
+
     def come(browser: httpx.Client, url: str) -> None:
         said = answer_page(browser, url, who)
         seen.extend(web.get("/oauth/twitter/callback", params=said) for _ in range(2))
+        twice.set()
 
     return come
 
@@ -219,14 +224,16 @@ def test_the_way_back_may_lead_to_the_web_process_and_is_gone_once(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(connecting, "_EVERY", 0.02)
     seen: list[Any] = []
-    owner("acme", by_the_web(web, "acme", seen))
+    twice = threading.Event()
+    owner("acme", by_the_web(web, "acme", seen, twice))
     connect(terminal, provider[0], "--via-web")
     assert "acme is connected as @acme" in terminal.out
+    assert twice.wait(PATIENCE)
     first, again = seen
     assert (first.status_code, again.status_code) == (200, 400)
     assert "Connected" in first.text and "it works once" in again.text
     assert first.headers["cache-control"] == "no-store" and first.headers["referrer-policy"] == "no-referrer"
-    owner("other", by_the_web(web, "other", seen))
+    owner("other", by_the_web(web, "other", seen, twice))
     connect(terminal, provider[0], "--via-web", code=1)
     assert "belong to @other" in terminal.err
 
