@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from outreach.errors import UsageError
-from outreach.models import reports
+from outreach.models import alerts, reports
+from outreach.models.accounts import GAVE_UP
 from outreach.models.base import Database
 from outreach.providers.base import AccountStopped
 from outreach.runtime.connect import Connected
@@ -219,6 +220,7 @@ def test_a_refusal_under_way_while_an_account_is_given_back_does_not_bring_it_ba
     (one,) = plan(house, "follow", friends(house, "p0"), account_names=["we"])
     claimed = begin(house, one)
     disconnect(house.ctx, "we", by="eva")
+    assert house.db.run(lambda tx: alerts.accounts_in_need(tx, GAVE_UP)) == []
     settle(house.ctx, claimed, AccountStopped("needs_reauth"))
     assert account(house)["state"] == "disconnected"
     house.pass_time(10 * MINUTE)
