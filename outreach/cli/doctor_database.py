@@ -1,4 +1,4 @@
-"""What `outreach doctor` asks Postgres: version, schema, clocks, connections, partitions, ticks, accounts."""
+"""What `outreach doctor` asks Postgres: version, schema, clocks, connections, partitions, ticks, accounts, policy packs."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -123,6 +123,19 @@ def _of_instance(settings: Settings, db: "Database", here: "Instance") -> Iterat
         mend="outreach account list shows the reasons; outreach account resume NAME lets one send again",
     )  # fmt: skip
     yield _addresses(here, accounts)
+    yield _packs(clock.now())
+
+
+def _packs(now: datetime) -> Check:
+    from outreach.compliance import sources
+
+    old = sources.old_packs(now)
+    listed = ", ".join(f"{pack.name} (read on {sources.read_on(pack)})" for pack in old)
+    return Check(
+        id="O020", title="policy packs", health=Health.WARN if old else Health.OK,
+        detail=f"sources nobody has read for half a year: {listed}" if old else "their sources were read within the last half year",
+        mend="outreach policy show names them: read them again, or install a newer release",
+    )  # fmt: skip
 
 
 def _tick(here: "Instance", now: datetime, clock: Any) -> Check:

@@ -102,6 +102,7 @@ def publish(
         publish_hot(ctx, bytes_of(file), str(file), yes, as_json)
         return
     from outreach.cli.lanes import forecast_to_json, of_published, say_forecast
+    from outreach.cli.policy import warn_for_graph
     from outreach.runtime.joining import all_doors
     from outreach.runtime.publish import check as checked
     from outreach.runtime.publish import publish as published
@@ -117,6 +118,8 @@ def publish(
         )
         answer = published(app.context, data, file, by=operator())
         app.hint(all_doors(app.context))
+        if not isinstance(sound, list):
+            warn_for_graph(sound.graph, app.context.clock.now())
     if isinstance(answer, list):
         for problem in answer:
             note(problem.describe(file))

@@ -314,7 +314,7 @@ def caps(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """What humans may do by hand by this account, beside its own caps; with KIND=CAPS: set it."""
-    from outreach.cli.accounts import pairs
+    from outreach.cli.account_options import pairs
     from outreach.engine.events import EventKind
     from outreach.limits.caps import DEFAULT_TASK_CAPS, format_caps, parse_caps
     from outreach.models import accounts, events

@@ -27,7 +27,7 @@ from outreach.engine.kinds import NEGATIVE_TRIGGERS, ExecutionState, IfLate
 
 #: States that stop an API and not a human in the platform's own app.
 _ONLY_THE_API = frozenset({"needs_reauth", "no_credits", "tier"})
-_ACCOUNT_STATES = frozenset({"paused", "restricted", "needs_reauth", "no_credits", "tier"})
+_ACCOUNT_STATES = frozenset({"paused", "restricted", "needs_reauth", "no_credits", "tier", "disconnected"})
 _APP_STATES = frozenset({"paused", "restricted", "no_credits"})
 #: Shared is a word about linking: a mailbox of several people may be written to, on a basis of its own.
 _USABLE_HANDLES = frozenset({"active", "shared"})
@@ -156,8 +156,18 @@ def _senders(facts: Facts) -> Lines:
 def _sender(facts: Facts, who: str, state: str, reason: str | None, known: frozenset[str]) -> Verdict:
     if state == "ok" or (facts.by_human and state in _ONLY_THE_API):
         return passed(who, state=state)
-    rule = f"{who}.{state if state in known else 'stopped'}"
-    return refused(rule, until=facts.now + LOOK_AGAIN, state=state, reason=reason)
+    return refused(_rule_of(who, state, known), until=facts.now + LOOK_AGAIN, state=state, reason=reason)
+
+
+def sender_rule(app_state: str, account_state: str) -> str | None:
+    """The rule that stands against whatever this account's engine would do; None: its app and itself may act."""
+    if app_state != "ok":
+        return _rule_of("app", app_state, _APP_STATES)
+    return _rule_of("account", account_state, _ACCOUNT_STATES) if account_state != "ok" else None
+
+
+def _rule_of(who: str, state: str, known: frozenset[str]) -> str:
+    return f"{who}.{state if state in known else 'stopped'}"
 
 
 # --- 4. should this step happen? -----------------------------------------------------------------------------

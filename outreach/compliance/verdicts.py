@@ -129,6 +129,7 @@ RULES: Mapping[str, Rule] = {
         Rule("account.needs_reauth", _DEFER, "The account must be connected again.", _ACCOUNT),
         Rule("account.no_credits", _DEFER, "The account has no credits left.", _ACCOUNT),
         Rule("account.tier", _DEFER, "The account's tier does not include this.", _ACCOUNT),
+        Rule("account.disconnected", _DEFER, "The account was disconnected; its tokens are forgotten.", _ACCOUNT),
         Rule("account.stopped", _DEFER, "The account is in a state that this release does not know.", _ACCOUNT),
         Rule("identity.missing", _BLOCK, "This person has no handle on this channel."),
         Rule("identity.blocked", _BLOCK, "This handle has blocked us."),

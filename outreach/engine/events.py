@@ -57,6 +57,8 @@ class EventKind(StrEnum):
     ACCOUNT_STOPPED = "AccountStopped"
     ACCOUNT_RESUMED = "AccountResumed"
     ACCOUNT_ADDED = "AccountAdded"
+    ACCOUNT_CONNECTED = "AccountConnected"
+    ACCOUNT_DISCONNECTED = "AccountDisconnected"
     SEQUENCE_PUBLISHED = "SequencePublished"
     SEQUENCE_PAUSED = "SequencePaused"
     SEQUENCE_RESUMED = "SequenceResumed"

@@ -1,6 +1,6 @@
 """Apps, accounts and pools: who sends, what the platform permits them, and what stopped them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,10 +8,13 @@ from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx, to_json
 
+#: How the reason of an account begins that only a human can mend.
+GAVE_UP = "reconnect the account: "
 _COLUMNS = """
 a.id, a.app_id, a.name, a.channel, a.external_id, a.handle, a.base_url, a.access_token, a.refresh_token, a.token_expires_at,
 a.refresh_fence, a.refresh_deadline, a.zone, a.caps, a.pace, a.follow_permitted, a.dm_mode, a.mode_reason, a.state, a.state_reason,
-a.state_at, b.name AS app_name, b.client_id, b.client_secret, b.consumer_secret, b.caps AS app_caps, b.state AS app_state"""
+a.state_at, a.scopes, a.tokens_at, b.name AS app_name, b.client_id, b.client_secret, b.consumer_secret, b.caps AS app_caps,
+b.state AS app_state, b.state_reason AS app_state_reason, b.state_at AS app_state_at"""
 
 
 def get(tx: Tx, account_id: int) -> Row:
@@ -23,12 +26,19 @@ def get(tx: Tx, account_id: int) -> Row:
 
 def find(tx: Tx, name: str) -> Row:
     """The account of that name. Raises NotFound naming those there are."""
-    row = tx.row(f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.name = %s", (name,))
+    row = named(tx, name)
     if row is None:
         names = [r["name"] for r in tx.rows("SELECT name FROM account ORDER BY name")]
         hint = did_you_mean(name, names) if names else "outreach account add makes one"
         raise NotFound(f"no account {name!r}", hint=hint)
     return row
+
+
+def named(tx: Tx, name: str) -> Row | None:
+    """The account of that name, if there is one."""
+    return tx.row(
+        f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.name = %s", (name,)
+    )
 
 
 def listed(tx: Tx) -> list[Row]:
@@ -54,6 +64,17 @@ def app_named(tx: Tx, name: str) -> Row | None:
     )
 
 
+def lock_app(tx: Tx, app_id: int) -> datetime:
+    """Lock the app's row: nobody makes an account of it meanwhile; the database's time afterwards."""
+    tx.execute("SELECT 1 FROM app WHERE id = %s FOR NO KEY UPDATE", (app_id,))
+    return tx.database_now()
+
+
+def app_by_id(tx: Tx, app_id: int) -> Row:
+    """The app. Raises LookupError."""
+    return tx.one("SELECT id, name, channel, client_id, client_secret FROM app WHERE id = %s", (app_id,))
+
+
 def put_app(tx: Tx, values: Mapping[str, Any]) -> int:
     """Make or change the app; its id. `values`: name, channel, client_id, client_secret, consumer_secret, caps, now."""
     row = tx.one(
@@ -74,11 +95,18 @@ def insert(tx: Tx, values: Mapping[str, Any]) -> int:
     """A new account; its id."""
     row = tx.one(
         """
-        INSERT INTO account (app_id, name, channel, external_id, handle, base_url, access_token, refresh_token, zone, caps, pace,
-                             follow_permitted, dm_mode, mode_reason, created_at)
-        VALUES (%(app_id)s, %(name)s, %(channel)s, %(external_id)s, %(handle)s, %(base_url)s, %(access_token)s, %(refresh_token)s, %(zone)s,
-                %(caps)s, %(pace)s, %(follow_permitted)s, %(dm_mode)s, %(mode_reason)s, %(now)s) RETURNING id""",
-        {**values, "caps": to_json(values["caps"]), "pace": to_json(values["pace"])},
+        INSERT INTO account (app_id, name, channel, external_id, handle, base_url, access_token, refresh_token, token_expires_at, scopes,
+                             tokens_at, zone, caps, pace, follow_permitted, dm_mode, mode_reason, created_at)
+        VALUES (%(app_id)s, %(name)s, %(channel)s, %(external_id)s, %(handle)s, %(base_url)s, %(access_token)s, %(refresh_token)s,
+                %(token_expires_at)s, %(scopes)s, %(now)s, %(zone)s, %(caps)s, %(pace)s, %(follow_permitted)s, %(dm_mode)s,
+                %(mode_reason)s, %(now)s) RETURNING id""",
+        {
+            "token_expires_at": None,
+            "scopes": None,
+            **values,
+            "caps": to_json(values["caps"]),
+            "pace": to_json(values["pace"]),
+        },
     )
     return int(row["id"])
 
@@ -95,22 +123,34 @@ def set_task_caps(tx: Tx, account_id: int, caps: Mapping[str, str]) -> None:
 
 
 def set_state(tx: Tx, account_id: int, state: str, reason: str | None, now: datetime) -> None:
-    """ok, paused, needs_reauth, restricted, no_credits or tier; every one but ok with its reason."""
+    """ok, paused, needs_reauth, restricted, no_credits, tier or disconnected; every one but ok with its reason."""
     tx.execute(
         "UPDATE account SET state = %s, state_reason = %s, state_at = %s WHERE id = %s",
         (state, reason, now, account_id),
     )
 
 
-def set_app_state(tx: Tx, app_id: int, state: str, reason: str | None) -> None:
+def set_app_state(tx: Tx, app_id: int, state: str, reason: str | None, now: datetime) -> None:
     """The same for all accounts of an app."""
-    tx.execute("UPDATE app SET state = %s, state_reason = %s WHERE id = %s", (state, reason, app_id))
+    tx.execute(
+        "UPDATE app SET state = %s, state_reason = %s, state_at = %s WHERE id = %s",
+        (state, reason, now, app_id),
+    )
 
 
 def lock(tx: Tx, account_id: int) -> datetime:
     """Lock the account's row; the database's time afterwards."""
     tx.execute("SELECT 1 FROM account WHERE id = %s FOR NO KEY UPDATE", (account_id,))
     return tx.database_now()
+
+
+def lock_with_app(tx: Tx, account_id: int) -> datetime:
+    """Lock the app's row, then the account's, as claims do; the database's time afterwards."""
+    tx.execute(
+        "SELECT 1 FROM app WHERE id = (SELECT app_id FROM account WHERE id = %s) FOR NO KEY UPDATE",
+        (account_id,),
+    )
+    return lock(tx, account_id)
 
 
 def hold(tx: Tx, scope: str, scope_id: int, kind: str, until: datetime, reason: str) -> None:
@@ -142,12 +182,53 @@ def end_refresh(tx: Tx, account_id: int, fence: int) -> bool:
 
 
 def set_tokens(
-    tx: Tx, account_id: int, access: str, refresh: str | None, expires_at: datetime | None
+    tx: Tx,
+    account_id: int,
+    access: str,
+    refresh: str | None,
+    expires_at: datetime | None,
+    *,
+    scopes: Sequence[str] | None = None,
+    now: datetime | None = None,
 ) -> None:
-    """Fresh credentials."""
+    """Fresh credentials. What is None and not told stays as it was, but for the expiry."""
     tx.execute(
-        "UPDATE account SET access_token = %s, refresh_token = coalesce(%s, refresh_token), token_expires_at = %s WHERE id = %s",
-        (access, refresh, expires_at, account_id),
+        "UPDATE account SET access_token = %s, refresh_token = coalesce(%s, refresh_token), token_expires_at = %s,"
+        " scopes = coalesce(%s, scopes), tokens_at = coalesce(%s, tokens_at) WHERE id = %s",
+        (access, refresh, expires_at, list(scopes) if scopes is not None else None, now, account_id),
+    )
+
+
+def replace_tokens(
+    tx: Tx,
+    account_id: int,
+    access: str,
+    refresh: str | None,
+    expires_at: datetime | None,
+    *,
+    scopes: Sequence[str] | None,
+    handle: str | None,
+    now: datetime,
+) -> None:
+    """The credentials of a new grant: nothing of the old one stays, and a refresh of the old one that is open writes nothing."""
+    tx.execute(
+        "UPDATE account SET access_token = %s, refresh_token = %s, token_expires_at = %s, scopes = %s, tokens_at = %s,"
+        " handle = coalesce(%s, handle), refresh_fence = NULL, refresh_deadline = NULL WHERE id = %s",
+        (access, refresh, expires_at, list(scopes) if scopes is not None else None, now, handle, account_id),
+    )
+
+
+def set_handle(tx: Tx, account_id: int, handle: str) -> None:
+    """They renamed themselves."""
+    tx.execute("UPDATE account SET handle = %s WHERE id = %s", (handle, account_id))
+
+
+def forget_tokens(tx: Tx, account_id: int) -> None:
+    """Of a disconnected account; a refresh that is open writes nothing."""
+    tx.execute(
+        "UPDATE account SET access_token = '', refresh_token = NULL, token_expires_at = NULL, scopes = NULL, tokens_at = NULL,"
+        " refresh_fence = NULL, refresh_deadline = NULL WHERE id = %s",
+        (account_id,),
     )
 
 
@@ -156,6 +237,7 @@ def release_leads(
     *,
     now: datetime,
     account_id: int | None = None,
+    app_id: int | None = None,
     sequence_id: int | None = None,
     reasons: tuple[str, ...] = ("account", "pause"),
 ) -> int:
@@ -165,8 +247,9 @@ def release_leads(
         UPDATE lead SET due_at = greatest(entered_at, %(now)s), waiting_on = 'time', waiting_detail = NULL
          WHERE state = 'active' AND waiting_on = ANY(%(reasons)s) AND paused_at IS NULL
            AND (%(account)s::bigint IS NULL OR account_id = %(account)s)
+           AND (%(app)s::bigint IS NULL OR account_id = ANY (SELECT id FROM account WHERE app_id = %(app)s))
            AND (%(sequence)s::bigint IS NULL OR sequence_id = %(sequence)s)""",
-        {"now": now, "reasons": list(reasons), "account": account_id, "sequence": sequence_id},
+        {"now": now, "reasons": list(reasons), "account": account_id, "app": app_id, "sequence": sequence_id},
     )
 
 

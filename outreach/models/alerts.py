@@ -122,13 +122,13 @@ def overdue(tx: Tx, *, now: datetime, late: datetime) -> list[Row]:
 
 
 def accounts_in_need(tx: Tx, gave_up: str) -> list[Row]:
-    """Accounts (or their apps) that a human must mend: not those that an operator paused, nor those whose token is being refreshed."""
+    """Accounts (or their apps) that a human must mend: not those that an operator paused or disconnected, nor those whose token is being refreshed."""
     return tx.rows(
         """
-        SELECT a.name, CASE WHEN a.state NOT IN ('ok', 'paused') THEN a.state ELSE b.state END AS state,
-               CASE WHEN a.state NOT IN ('ok', 'paused') THEN a.state_reason ELSE b.state_reason END AS reason, a.state_at AS since
+        SELECT a.name, CASE WHEN a.state NOT IN ('ok', 'paused', 'disconnected') THEN a.state ELSE b.state END AS state,
+               CASE WHEN a.state NOT IN ('ok', 'paused', 'disconnected') THEN a.state_reason ELSE b.state_reason END AS reason, a.state_at AS since
           FROM account a JOIN app b ON b.id = a.app_id
-         WHERE (a.state NOT IN ('ok', 'paused')
+         WHERE (a.state NOT IN ('ok', 'paused', 'disconnected')
                 AND NOT (a.state = 'needs_reauth' AND a.refresh_token IS NOT NULL AND NOT starts_with(a.state_reason, %s)))
             OR b.state IN ('no_credits', 'restricted')
          ORDER BY a.name""",

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from outreach.errors import NotFound
+from outreach.models.accounts import GAVE_UP
 from outreach.models.base import APPLICATION_NAME, Row, Tx
 from outreach.models.leads import LATE, NEEDS_NEWER
 
@@ -178,11 +179,17 @@ def accounts(tx: Tx) -> list[Row]:
     """All accounts without their secrets."""
     return tx.rows(
         """
-        SELECT a.id, a.name, a.channel, b.name AS app, a.app_id, b.caps AS app_caps, a.external_id, a.handle, a.base_url, a.zone, a.caps, a.pace, a.follow_permitted,
-               a.dm_mode, a.mode_reason, a.state, a.state_reason, a.state_at, a.token_expires_at, b.state AS app_state, b.state_reason AS app_state_reason,
+        SELECT a.id, a.name, a.channel, b.name AS app, a.app_id, b.caps AS app_caps, a.external_id, a.handle, a.base_url, a.zone,
+               a.caps, a.pace, a.follow_permitted,
+               a.dm_mode, a.mode_reason, a.state, a.state_reason, a.state_at, a.token_expires_at, a.scopes,
+               b.state AS app_state, b.state_reason AS app_state_reason, b.state_at AS app_state_at,
+               -- a provider stopped it, and the engine cannot mend it: an operator's pause waits for nobody
+               (b.state IN ('no_credits', 'restricted') OR a.state IN ('restricted', 'no_credits', 'tier')
+                OR (a.state = 'needs_reauth' AND (a.refresh_token IS NULL OR starts_with(a.state_reason, %s)))) AS needs_human,
                (SELECT array_agg(p.name ORDER BY p.name) FROM sender_pool_account m JOIN sender_pool p ON p.id = m.pool_id
                  WHERE m.account_id = a.id) AS pools
-          FROM account a JOIN app b ON b.id = a.app_id ORDER BY a.name"""
+          FROM account a JOIN app b ON b.id = a.app_id ORDER BY a.name""",
+        (GAVE_UP,),
     )
 
 
@@ -317,7 +324,8 @@ def stopped(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Of `accounts`: those that cannot send, with the reason of the account or of its app."""
     return [
         {"name": r["name"], "state": r["state"] if r["state"] != "ok" else f"app {r['app_state']}",
-         "reason": r["state_reason"] or r["app_state_reason"], "since": r["state_at"]}
+         "reason": r["state_reason"] or r["app_state_reason"], "since": r["state_at"] if r["state"] != "ok" else r["app_state_at"],
+         "needs_human": r["needs_human"]}
         for r in rows
         if r["state"] != "ok" or r["app_state"] != "ok"
     ]  # fmt: skip

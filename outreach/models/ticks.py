@@ -16,7 +16,7 @@ _ASKED = """
         ('twitter', 'LOOK_UP'), ('linkedin', 'LOOK_UP'), ('twitter', 'RESOLVE')) AS k (channel, kind)"""
 
 _ASKED_FOR = f"""
-SELECT a.id AS account_id, a.app_id, a.zone, a.caps, a.pace, a.state, b.caps AS app_caps, k.kind,
+SELECT a.id AS account_id, a.app_id, a.zone, a.caps, a.pace, a.state, b.caps AS app_caps, b.state AS app_state, k.kind,
        (SELECT max(h.until) FROM hold h WHERE h.kind = k.kind
            AND ((h.scope = 'account' AND h.scope_id = a.id) OR (h.scope = 'app' AND h.scope_id = a.app_id))) AS held_until,
        (SELECT max(t.started_at) FROM execution t WHERE t.account_id = a.id AND t.kind = k.kind
@@ -102,6 +102,32 @@ def claim_filed(
         "lease": lease,
     }
     return tx.rows(_CLAIM_FILED, params)
+
+
+_HOLD_BACK = """
+UPDATE lead SET waiting_on = 'account', waiting_detail = h.rule, due_at = %(until)s FROM (
+    SELECT d.id, q.rule FROM unnest(%(accounts)s::bigint[], %(kinds)s::text[], %(rules)s::text[]) AS q (account_id, kind, rule)
+     CROSS JOIN LATERAL (SELECT l.id FROM lead l
+                          WHERE l.account_id = q.account_id AND l.next_kind = q.kind AND l.due_at <= %(now)s AND l.state = 'active'
+                          ORDER BY l.due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) d) h
+ WHERE lead.id = h.id"""
+
+
+def hold_back(
+    tx: Tx, held: Sequence[tuple[int, str, str]], *, now: datetime, until: datetime, limit: int
+) -> None:
+    """Per (account, kind, rule): leads that are due wait for the account until then, and say which rule holds it."""
+    if held:
+        accounts, kinds, rules = (list(column) for column in zip(*held, strict=True))
+        params = {
+            "accounts": accounts,
+            "kinds": kinds,
+            "rules": rules,
+            "now": now,
+            "until": until,
+            "limit": limit,
+        }
+        tx.execute(_HOLD_BACK, params)
 
 
 def claim_late(tx: Tx, *, now: datetime, lease: datetime, limit: int) -> list[Row]:

@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from outreach.providers.connecting import Connector
 
 
 class Idempotency(StrEnum):
@@ -41,10 +44,11 @@ class AccountRef:
     id: int
     external_id: str
     base_url: str
-    access_token: str
-    refresh_token: str | None = None
+    #: empty: forgotten
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
     client_id: str | None = None
-    client_secret: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,11 +243,13 @@ class Resolved:
 class Tokens:
     """Fresh credentials."""
 
-    access_token: str
+    access_token: str = field(repr=False)
     #: the one to use next time: a new one, or the old one where the provider keeps it
-    refresh_token: str | None
+    refresh_token: str | None = field(repr=False)
     #: real time; None: the provider does not say, the token is good until it is refused
     expires_at: datetime | None
+    #: what it permits; None: the provider does not say
+    scopes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +269,8 @@ class Provider(Protocol):
     capabilities: Mapping[str, Capability]
     #: how long the provider's inbox reads may lag behind, in real seconds
     inbox_lag_seconds: float
+    #: None: its accounts' tokens are handed in
+    connector: "Connector | None"
 
     def execute(self, call: Call, may_begin: Callable[[], bool]) -> Outcome:
         """Exactly one attempt. `may_begin()` is asked just before the first byte; False aborts with NotStarted.

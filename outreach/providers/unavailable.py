@@ -18,12 +18,14 @@ from outreach.providers.base import (
     Tokens,
     Unknown,
 )
+from outreach.providers.connecting import Connector
 
 
 class UnavailableProvider:
     """Satisfies the Protocol with the capabilities of the channel and an honest no to everything."""
 
     inbox_lag_seconds: float = 0.0
+    connector: Connector | None = None
 
     def __init__(self, channel: str, capabilities: Mapping[str, Capability]) -> None:
         self.channel = channel

@@ -9,7 +9,7 @@ from outreach.engine.kinds import CHANNEL_OF, ActionKind
 from outreach.models import alerts
 from outreach.models.base import Row, Tx
 from outreach.runtime.context import Context
-from outreach.runtime.refresh import GAVE_UP
+from outreach.runtime.stopping import GAVE_UP
 from outreach.runtime.tick import rooms_of
 
 #: Real seconds.

@@ -12,6 +12,7 @@ from outreach.errors import ConfigurationError, NotFound, UsageError
 from outreach.models import accounts, events, executions, instance, leads, persons, sequences
 from outreach.models.base import SENDS_LOCK, Tx
 from outreach.models.instance import drain_claims
+from outreach.runtime import stopping
 
 if TYPE_CHECKING:
     from outreach.clock import Clock
@@ -93,19 +94,21 @@ def set_sequence(ctx: Desk, name: str, state: str, reason: str | None, by: str) 
 
 
 def set_account(ctx: Desk, name: str, reason: str | None, by: str) -> None:
-    """Pause an account for a reason, or (None) let it send again."""
+    """Pause an account for a reason, or (None) let it send again, whatever stopped it or its app."""
 
     def work(tx: Tx) -> None:
-        account = accounts.find(tx, name)
-        now = ctx.clock.at(accounts.lock(tx, account["id"]))
-        accounts.set_state(tx, account["id"], "paused" if reason else "ok", reason, now)
+        account_id = accounts.find(tx, name)["id"]
+        now = ctx.clock.at(accounts.lock_with_app(tx, account_id))
+        account = accounts.get(tx, account_id)
+        if account["state"] == "disconnected":
+            raise UsageError(
+                f"account {name!r} is disconnected",
+                hint=f"outreach account connect {account['channel']} {name}",
+            )
         if reason is None:
-            accounts.release_leads(tx, now=now, account_id=account["id"], reasons=("account",))
-        kind = EventKind.ACCOUNT_STOPPED if reason else EventKind.ACCOUNT_RESUMED
-        payload = {"reason": "paused", "why": reason} if reason else {}
-        events.append(
-            tx, [events.Event(kind=kind, at=now, actor=by, account_id=account["id"], payload=payload)]
-        )
+            stopping.resume(tx, account, now, actor=by, app=True)
+        else:
+            stopping.stop(tx, account, "paused", reason, now, actor=by)
 
     ctx.db.run(work)
 

@@ -20,6 +20,7 @@ from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.notifying import put_reply
 from outreach.runtime.optout import stop_leads, suppress
+from outreach.runtime.stopping import GAVE_UP, stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,20 +304,10 @@ def _revoked(ctx: Context, tx: Tx, row: Row) -> Hints:
         else ctx.clock.at(tx.database_now())
     )
     if row["account_id"] and inbound.take(tx, row["id"]):
-        accounts.set_state(
-            tx, row["account_id"], "needs_reauth", "the permission was revoked at the provider", now
-        )
-        events.append(
-            tx,
-            [
-                events.Event(
-                    kind=EventKind.ACCOUNT_STOPPED,
-                    at=now,
-                    account_id=row["account_id"],
-                    payload={"reason": "revoked"},
-                )
-            ],
-        )
+        account = accounts.get(tx, row["account_id"])
+        # Told late, it may be about a permission that was given anew since.
+        if account["tokens_at"] is None or row["occurred_at"] >= account["tokens_at"]:
+            stop(tx, account, "needs_reauth", f"{GAVE_UP}the permission was revoked at the provider", now)
     inbound.digested(tx, row["id"], now=now, person_id=None, reply_class=None)
     return []
 

@@ -8,6 +8,7 @@ from outreach.models.base import Tx
 from outreach.providers.base import AccountRef, ReadFailed, Tokens, Unknown
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.hints import Hints
+from outreach.runtime.stopping import GAVE_UP, resume, stop
 
 
 def refresh(ctx: Context, account_id: int) -> Hints:
@@ -37,27 +38,12 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int]
     return (account_ref(row), row["channel"], fence) if fence is not None else None
 
 
-#: How the reason of an account begins that only a human can mend.
-GAVE_UP = "reconnect the account: "
-
-
 def _gave_up(reason: str | None) -> bool:
     return bool(reason and reason.startswith(GAVE_UP))
 
 
 def _needs_human(tx: Tx, account_id: int, why: str, now: datetime) -> None:
-    accounts.set_state(tx, account_id, "needs_reauth", GAVE_UP + why, now)
-    events.append(
-        tx,
-        [
-            events.Event(
-                kind=EventKind.ACCOUNT_STOPPED,
-                at=now,
-                account_id=account_id,
-                payload={"reason": "needs_reauth", "why": why},
-            )
-        ],
-    )
+    stop(tx, accounts.get(tx, account_id), "needs_reauth", GAVE_UP + why, now)
 
 
 def _end(ctx: Context, tx: Tx, account_id: int, fence: int, answer: Tokens | ReadFailed | Unknown) -> None:
@@ -65,13 +51,13 @@ def _end(ctx: Context, tx: Tx, account_id: int, fence: int, answer: Tokens | Rea
     if not accounts.end_refresh(tx, account_id, fence):
         return
     match answer:
-        case Tokens(access_token=access, refresh_token=token, expires_at=expires):
-            accounts.set_tokens(
-                tx, account_id, access, token, ctx.clock.business(expires) if expires else None
-            )
-            accounts.set_state(tx, account_id, "ok", None, now)
-            accounts.release_leads(tx, now=now, account_id=account_id)
+        case Tokens(access_token=access, refresh_token=token, expires_at=expires, scopes=scopes):
+            until = ctx.clock.business(expires) if expires else None
+            accounts.set_tokens(tx, account_id, access, token, until, scopes=scopes, now=now)
             events.append(tx, [events.Event(kind=EventKind.TOKEN_REFRESHED, at=now, account_id=account_id)])
+            account = accounts.get(tx, account_id)
+            if account["state"] == "needs_reauth":
+                resume(tx, account, now)
         case ReadFailed(reason="unreachable" | "rate_limited"):
             return
         case ReadFailed(reason=reason):

@@ -23,7 +23,7 @@ from outreach.providers.base import (
     Refused,
     Unknown,
 )
-from outreach.runtime import hints
+from outreach.runtime import hints, stopping
 from outreach.runtime.claim import Claimed
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
@@ -325,22 +325,15 @@ def _rate_limited(
 
 def _stopped(tx: Tx, lead: Lead, execution: Execution, stopped: AccountStopped, now: datetime) -> Hints:
     """The account (or its app) is paused with the reason; its leads wait, and nothing is lost."""
-    reason = f"{stopped.reason}: {stopped.detail}"[:200] if stopped.detail else stopped.reason
-    if stopped.scope == "app" and stopped.reason in ("no_credits", "restricted"):
-        accounts.set_app_state(tx, execution.app_id, stopped.reason, reason)
-    else:
-        accounts.set_state(tx, execution.account_id, stopped.reason, reason, now)
-    lead.log(
-        EventKind.ACCOUNT_STOPPED,
-        now,
-        execution_id=execution.id,
-        account_id=execution.account_id,
-        reason=stopped.reason,
-        scope=stopped.scope,
-    )
-    found = _back(
-        tx, lead, execution, now + _ACCOUNT_LOOK, WaitingOn.ACCOUNT, f"account.{stopped.reason}", now
-    )
+    account = accounts.get(tx, execution.account_id)
+    on = f"{'app' if stopping.is_of_app(stopped.reason, stopped.scope) else 'account'}.{stopped.reason}"
+    begun, renewed = execution.started_at, account["tokens_at"]
+    if stopped.reason == "needs_reauth" and begun is not None and renewed is not None and begun < renewed:
+        # Refused with tokens that were replaced during the call: it says nothing of those that we have.
+        return _back(tx, lead, execution, now, WaitingOn.ACCOUNT, on, now)
+    why = f"{stopped.reason}: {stopped.detail}"[:200] if stopped.detail else stopped.reason
+    stopping.stop(tx, account, stopped.reason, why, now, scope=stopped.scope)
+    found = _back(tx, lead, execution, now + _ACCOUNT_LOOK, WaitingOn.ACCOUNT, on, now)
     return [*found, hints.refresh(execution.account_id)] if stopped.reason == "needs_reauth" else found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from outreach.compliance import register
+from outreach.compliance.policy import sender_rule
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
@@ -19,8 +20,9 @@ from outreach.providers.base import InboundKind
 from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint, Hints
-from outreach.runtime.refresh import GAVE_UP
+from outreach.runtime.moving import LOOK_AGAIN
 from outreach.runtime.scopes import account_scope, app_scope
+from outreach.runtime.stopping import GAVE_UP
 
 log = logging.getLogger("outreach")
 
@@ -119,6 +121,7 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     horizon = now + ctx.machine(ctx.settings.tick_seconds)
     lease = now + ctx.hint_lease
     asked = ticks.asked_for(tx, now=now, horizon=horizon, recently=now - _RECENTLY)
+    _hold(tx, [r for r in asked if r["kind"] not in _READS], now)
     reads = [_READS[r["kind"]](r["account_id"]) for r in asked if r["kind"] in _READS and _may_read(r)]
     rooms = rooms_of(
         tx, [r for r in asked if r["kind"] not in _READS and _may_send(r, horizon)], now, horizon - now
@@ -134,6 +137,13 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     starts = [(row["id"], row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
     reads += [hints.join(i) for i in entries.segment_doors(tx)]
     return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
+
+
+def _hold(tx: Tx, asked: Sequence[Row], now: datetime) -> None:
+    """Leads that are due for an account that stands still wait for it, and say so; whoever lets it go on wakes them."""
+    rules = [(r, sender_rule(r["app_state"], r["state"])) for r in asked]
+    held = [(r["account_id"], r["kind"], rule) for r, rule in rules if rule is not None]
+    ticks.hold_back(tx, held, now=now, until=now + LOOK_AGAIN, limit=_MOST_OTHERS)
 
 
 def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[int, datetime]]:
@@ -159,7 +169,8 @@ def _may_read(row: Row) -> bool:
 
 
 def _may_send(row: Row, horizon: datetime) -> bool:
-    return bool(row["state"] == "ok" and (row["held_until"] is None or row["held_until"] <= horizon))
+    standing = sender_rule(row["app_state"], row["state"])
+    return bool(standing is None and (row["held_until"] is None or row["held_until"] <= horizon))
 
 
 def rooms_of(tx: Tx, asked: Sequence[Row], now: datetime, length: timedelta) -> list[Room]:

@@ -65,8 +65,8 @@ ALWAYS_ACCEPTED = frozenset((Do.TRUNCATE, Do.GARBLE, Do.DRIP, Do.DELAY, Do.LAG))
 #: what a rule's route may name
 CALLS = (
     "users.me", "users.by_handle", "users.by_handles", "users.by_id", "users.by_ids", "follow", "unfollow", "followers", "following",
-    "dm.send", "dm.list", "dm.with", "dm.conversation", "token", "webhooks.add", "webhooks.validate", "webhooks.list",
-    "webhooks.delete", "webhooks.replay", "subscriptions.add", "subscriptions.list", "subscriptions.delete",
+    "dm.send", "dm.list", "dm.with", "dm.conversation", "token", "token.revoke", "authorize.page", "authorize.answer",
+    "webhooks.add", "webhooks.validate", "webhooks.list", "webhooks.delete", "webhooks.replay", "subscriptions.add", "subscriptions.list", "subscriptions.delete",
 )  # fmt: skip
 PUSHES = (
     "webhook:dm.received", "webhook:dm.sent", "webhook:follow.follow", "webhook:follow.unfollow", "webhook:block.block",

@@ -12,6 +12,7 @@ from typing import Any
 
 from outreach.simulator.acts import Acts, Deed
 from outreach.simulator.agenda import Agenda
+from outreach.simulator.authorize import AuthorizeRoutes
 from outreach.simulator.clock import ScaledClock
 from outreach.simulator.control import ControlRoutes
 from outreach.simulator.faults import FaultPlan, Rule
@@ -20,7 +21,7 @@ from outreach.simulator.messages import MessageRoutes
 from outreach.simulator.network import Network, User
 from outreach.simulator.personas import Persona, persona_of
 from outreach.simulator.quotas import Quotas
-from outreach.simulator.routes import Auth, Route, Router
+from outreach.simulator.routes import Auth, Route, Router, table
 from outreach.simulator.tokens import Tokens
 from outreach.simulator.users import UserRoutes
 from outreach.simulator.webhooks import Delivery, Post, Webhooks
@@ -164,13 +165,11 @@ class Simulator:
         )  # fmt: skip
 
     def _routes(self) -> list[Route]:
-        token = Route(
-            name="token",
-            method="POST",
-            path="/2/oauth2/token",
-            handler=lambda call: self.tokens.exchange(call.request, call.now),
-            auth=Auth.NONE,
-        )
+        none, oauth = Auth.NONE, "/2/oauth2"
+        tokens = table(
+            ("token", "POST", f"{oauth}/token", lambda c: self.tokens.exchange(c.request, c.now), none, None),
+            ("token.revoke", "POST", f"{oauth}/revoke", lambda c: self.tokens.revoke_token(c.request, c.now), none, None),
+        )  # fmt: skip
         control = ControlRoutes(
             network=self.network,
             acts=self.acts,
@@ -182,7 +181,8 @@ class Simulator:
             state=self.state,
         )
         return [
-            token,
+            *tokens,
+            *AuthorizeRoutes(self.network, self.tokens, self.seed).routes(),
             *UserRoutes(self.network, self.acts).routes(),
             *MessageRoutes(self.network, self.acts, self.clock).routes(),
             *HookRoutes(

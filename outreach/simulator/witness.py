@@ -2,7 +2,7 @@
 
 A line is handed to the operating system before the answer leaves, so that no kill of anybody can lose it.
 Lines with `"what": "accepted"` are Acceptances; all others are Deeds: `said`, `followed`, `unfollowed`, `blocked`,
-`approved` (people), `repeated` (a call that changed nothing), `refreshed`, `revoked` (tokens), `delivered`,
+`approved` (people), `repeated` (a call that changed nothing), `connected`, `refreshed`, `revoked` (tokens), `delivered`,
 `undelivered`, `lost` (attempts at a webhook).
 """
 

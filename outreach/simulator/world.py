@@ -30,13 +30,14 @@ def id_of_handle(handle: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppSpec:
-    """Our developer app. `bearer_token` is its app-only token."""
+    """Our developer app. `bearer_token` is its app-only token; without `callback_urls` accounts are sent back anywhere."""
 
     id: str = "29000001"
     client_id: str = "sim-client"
     client_secret: str | None = None
     consumer_secret: str = "sim-consumer-secret"  # noqa: S105  a simulated one
     bearer_token: str = "sim-app-bearer"  # noqa: S105  a simulated one
+    callback_urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The web process: webhooks and forms in, the opt-out page, health and metrics. Answers need Postgres only."""
+"""The web process: webhooks and forms in, the opt-out page, an account's way back, health and metrics. Answers need Postgres only."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from outreach.app import App
 from outreach.models.outage import AWAY
-from outreach.web import forms, health, optout, outage, webhooks
+from outreach.web import forms, health, oauth, optout, outage, webhooks
 from outreach.web.watchdog import Refusals, Watchdog
 
 
@@ -30,6 +30,7 @@ def create_app(app: App) -> Starlette:
             Route("/forms/{sequence}/{form}", forms.receive, methods=["POST"]),
             Route("/opt-out/{token}", optout.page, methods=["GET"]),
             Route("/opt-out/{token}", optout.act, methods=["POST"]),
+            Route("/oauth/twitter/callback", oauth.callback, methods=["GET"]),
             Route("/healthz", health.alive, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", health.metrics, methods=["GET"]),

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -559,6 +560,20 @@ def test_doctor_finds_a_sound_house_sound(house: Terminal) -> None:
     checks = {c["id"]: c for c in house.json("doctor")["checks"]}
     assert {f"O{n:03}" for n in range(1, 15)} <= checks.keys()
     assert checks["O003"]["health"] == "ok"
+
+
+def test_a_policy_pack_that_nobody_has_checked_for_long_warns_in_doctor_and_on_publishing(
+    house: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = {check["id"]: check for check in house.json("doctor")["checks"]}
+    assert checks["O020"]["health"] == "ok"
+    monkeypatch.setattr("outreach.compliance.sources.OLD_AFTER", timedelta(days=-100_000))
+    checks = {check["id"]: check for check in house.json("doctor")["checks"]}
+    assert checks["O020"]["health"] == "warn" and "x (read on" in checks["O020"]["detail"]
+    (tmp_path / "hello.yaml").write_text(SEQUENCE)
+    house("sequence", "publish", str(tmp_path / "hello.yaml"))
+    assert house.err.count("warning: policy pack x") == 1
+    assert "policy pack email" not in house.err
 
 
 def test_doctor_fails_where_the_database_does_not_answer_and_tells_no_password(

@@ -148,6 +148,7 @@ BROKEN: Mapping[str, Mapping[str, Any]] = {
     "account.needs_reauth": {"account": {"state": "needs_reauth"}},
     "account.no_credits": {"account": {"state": "no_credits"}},
     "account.tier": {"account": {"state": "tier"}},
+    "account.disconnected": {"account": {"state": "disconnected"}},
     "account.stopped": {"account": {"state": "melted"}},
     "identity.missing": {"identity": None},
     "identity.blocked": {"identity": {"status": "blocked"}},

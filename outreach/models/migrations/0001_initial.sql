@@ -38,6 +38,7 @@ CREATE TABLE app (
     caps            jsonb NOT NULL DEFAULT '{}',     -- action kind -> caps text, over all accounts of the app
     state           text NOT NULL DEFAULT 'ok' CHECK (state IN ('ok', 'paused', 'no_credits', 'restricted')),
     state_reason    text,
+    state_at        timestamptz,
     created_at      timestamptz NOT NULL
 );
 
@@ -49,9 +50,11 @@ CREATE TABLE account (
     external_id      text NOT NULL,
     handle           text,
     base_url         text NOT NULL,
-    access_token     text NOT NULL,
+    access_token     text NOT NULL,                  -- empty: forgotten
     refresh_token    text,
     token_expires_at timestamptz,
+    scopes           text[],                         -- what the tokens permit; NULL: the provider did not say
+    tokens_at        timestamptz,                    -- when they were stored: a refusal of a call begun before says nothing of them
     -- a refresh is a claimed call like a send: fence and deadline while it is open
     refresh_fence    bigint,
     refresh_deadline timestamptz,
@@ -64,7 +67,7 @@ CREATE TABLE account (
     dm_mode          text NOT NULL DEFAULT 'inbound_first' CHECK (dm_mode IN ('inbound_first', 'opt_in')),
     mode_reason      text,
     state            text NOT NULL DEFAULT 'ok'
-                     CHECK (state IN ('ok', 'paused', 'needs_reauth', 'restricted', 'no_credits', 'tier')),
+                     CHECK (state IN ('ok', 'paused', 'needs_reauth', 'restricted', 'no_credits', 'tier', 'disconnected')),
     state_reason     text,
     state_at         timestamptz,
     last_stamp       timestamptz,                    -- stamps of an account never run backwards
@@ -72,7 +75,33 @@ CREATE TABLE account (
     UNIQUE (channel, external_id),
     CHECK (state = 'ok' OR state_reason IS NOT NULL),
     CHECK ((refresh_fence IS NULL) = (refresh_deadline IS NULL)),
-    CHECK (dm_mode = 'inbound_first' OR mode_reason IS NOT NULL)
+    CHECK (dm_mode = 'inbound_first' OR mode_reason IS NOT NULL),
+    CHECK (access_token <> '' OR (state = 'disconnected' AND refresh_token IS NULL))
+);
+
+-- An owner was sent to the provider to let an account in, and comes back with a state that works once. The state itself is
+-- never stored, and the verifier neither: it is made of the state, the nonce and the installation's secret.
+CREATE TABLE account_authorization (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    channel      text NOT NULL,
+    account_name text NOT NULL,
+    app_id       bigint NOT NULL REFERENCES app,
+    account_id   bigint REFERENCES account,           -- the account that is connected again; NULL until a new one is made
+    wanted       jsonb NOT NULL DEFAULT '{}',         -- what a new account is made of, and who it must be
+    base_url     text NOT NULL,
+    redirect_uri text NOT NULL,
+    nonce        text NOT NULL,
+    state_digest text NOT NULL,
+    begun_by     text NOT NULL,
+    begun_at     timestamptz NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    state        text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'used', 'connected', 'refused')),
+    used_at      timestamptz,
+    detail       text,                                -- connected: as whom; refused: why
+    CHECK (expires_at > begun_at),
+    CHECK ((state = 'open') = (used_at IS NULL)),
+    CHECK (state <> 'connected' OR account_id IS NOT NULL),
+    CHECK (state <> 'refused' OR detail IS NOT NULL)
 );
 
 CREATE TABLE sender_pool (

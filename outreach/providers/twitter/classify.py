@@ -150,6 +150,11 @@ def dm_ids(event_id: object, conversation_id: object) -> Mapping[str, str]:
     return ids | ({"dm_conversation_id": conversation_id} if isinstance(conversation_id, str) else {})
 
 
+def stop_of(answer: Answer) -> AccountStopped | None:
+    """What stops the account, where a refusal says so: of reads as of sends."""
+    return _stopped(answer.status, problem_of(answer)) if 400 <= answer.status < 500 else None
+
+
 def _stopped(status: int, problem: Problem) -> AccountStopped | None:
     for mark in problem.marks:
         if stop := _STOPS.get(mark):

@@ -1,14 +1,11 @@
 """The X API v2 as a Provider: which requests are made, once each. What the answers mean is in classify and reading."""
 
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import httpx
 
-from outreach.errors import ConfigurationError
 from outreach.providers.base import (
     AccountRef,
     Call,
@@ -29,8 +26,10 @@ from outreach.providers.base import (
     Tokens,
     Unknown,
 )
+from outreach.providers.connecting import Connector
 from outreach.providers.http import Answer, Http
 from outreach.providers.twitter.classify import DM, FOLLOW, UNFOLLOW, outcome_of
+from outreach.providers.twitter.oauth import TwitterConnector
 from outreach.providers.twitter.reading import (
     HANDLE,
     USER_ID,
@@ -43,6 +42,7 @@ from outreach.providers.twitter.reading import (
     sent_message,
     tokens,
 )
+from outreach.providers.twitter.requests import TOKEN, request_of, token_request
 
 #: What X accepts (docs.x.com, "manage direct messages"); follows set a state, messages have no key.
 CAPABILITIES: Mapping[str, Capability] = {
@@ -74,6 +74,7 @@ class TwitterProvider:
         self._http = http
         self._read_deadline = read_deadline_seconds
         self.inbox_lag_seconds = inbox_lag_seconds
+        self.connector: Connector | None = TwitterConnector(http, read_deadline_seconds=read_deadline_seconds)
 
     # --- writing ---
 
@@ -87,7 +88,8 @@ class TwitterProvider:
     def refresh(self, account: AccountRef, deadline_seconds: float) -> Tokens | ReadFailed | Unknown:
         if not account.refresh_token or not account.client_id:
             return ReadFailed("unauthorised", detail="the account has no refresh token or no client id")
-        answer = self._http.call(_refresh(account), deadline_seconds=deadline_seconds)
+        form = {"grant_type": "refresh_token", "refresh_token": account.refresh_token}
+        answer = self._http.call(token_request(account, TOKEN, form), deadline_seconds=deadline_seconds)
         match answer:
             case Answer():
                 return tokens(answer, account.refresh_token)
@@ -172,7 +174,9 @@ class TwitterProvider:
     def _read(
         self, account: AccountRef, path: str, params: Mapping[str, str], seconds: float | None = None
     ) -> Answer | ReadFailed:
-        request = _request(account, "GET", path, params=params)
+        if not account.access_token:
+            return ReadFailed("unauthorised", detail="the account is not connected")
+        request = request_of(account, "GET", path, params=params)
         deadline = self._read_deadline if seconds is None else seconds
         answer = self._http.call(request, deadline_seconds=deadline)
         return answer if isinstance(answer, Answer) else ReadFailed("unreachable", detail=answer.detail)
@@ -208,45 +212,13 @@ def _write(call: Call) -> httpx.Request | Refused:
     following = f"/2/users/{call.account.external_id}/following"
     match call.kind:
         case "FOLLOW_ON_TWITTER":
-            return _request(call.account, "POST", following, json={"target_user_id": call.recipient})
+            return request_of(call.account, "POST", following, json={"target_user_id": call.recipient})
         case "UNFOLLOW_ON_TWITTER":
-            return _request(call.account, "DELETE", f"{following}/{call.recipient}")
+            return request_of(call.account, "DELETE", f"{following}/{call.recipient}")
         case "SEND_TWITTER_DM" if call.body:
             path = f"/2/dm_conversations/with/{call.recipient}/messages"
-            return _request(call.account, "POST", path, json={"text": call.body})
+            return request_of(call.account, "POST", path, json={"text": call.body})
         case "SEND_TWITTER_DM":
             return Refused("bad_request", "a direct message needs a text")
         case _:
             return Refused("bad_request", f"{call.kind} is not something X can do")
-
-
-def _request(account: AccountRef, method: str, path: str, **content: Any) -> httpx.Request:
-    return _build(account, method, path, f"Bearer {account.access_token}", content)
-
-
-def _refresh(account: AccountRef) -> httpx.Request:
-    """A confidential client proves itself by Basic; a public one only names itself."""
-    form = {
-        "grant_type": "refresh_token",
-        "refresh_token": account.refresh_token,
-        "client_id": account.client_id,
-    }
-    proof = None
-    if account.client_secret:
-        proof = "Basic " + b64encode(f"{account.client_id}:{account.client_secret}".encode()).decode()
-    return _build(account, "POST", "/2/oauth2/token", proof, {"data": form})
-
-
-def _build(
-    account: AccountRef, method: str, path: str, authorization: str | None, content: Mapping[str, Any]
-) -> httpx.Request:
-    """Raises ConfigurationError where the account's URL or credential cannot be put on the wire."""
-    headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "outreach-engine"}
-    if authorization:
-        headers["authorization"] = authorization
-    try:
-        return httpx.Request(method, account.base_url.rstrip("/") + path, headers=headers, **content)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"account {account.id}: {account.base_url!r} is not a URL") from error
-    except UnicodeEncodeError:
-        raise ConfigurationError(f"account {account.id}: its credential is not plain ASCII") from None

@@ -296,11 +296,11 @@ def _resolved(found: Sequence[Mapping[str, Any]], asked: Mapping[str, str]) -> I
 # --- tokens ---------------------------------------------------------------------------------------------------
 
 
-def tokens(answer: Answer, old_refresh_token: str) -> Tokens | ReadFailed | Unknown:
-    """What a refresh brought. The old refresh token is spent by a success, so an unclear answer is Unknown."""
+def tokens(answer: Answer, old_refresh_token: str | None) -> Tokens | ReadFailed | Unknown:
+    """What a refresh or a code brought. A success spends the old refresh token, or the code: an unclear answer is Unknown."""
     if answer.ok:
         return _tokens(answer, old_refresh_token) or Unknown(
-            "the refresh succeeded but its answer cannot be read"
+            "the tokens were given out but the answer cannot be read"
         )
     if answer.status == 429:
         return read_failure(answer)
@@ -309,14 +309,16 @@ def tokens(answer: Answer, old_refresh_token: str) -> Tokens | ReadFailed | Unkn
     return Unknown(f"status {answer.status}")
 
 
-def _tokens(answer: Answer, old_refresh_token: str) -> Tokens | None:
+def _tokens(answer: Answer, old_refresh_token: str | None) -> Tokens | None:
     document = answer.document()
     access, lifetime = document.get("access_token"), document.get("expires_in")
-    if not isinstance(access, str):
+    scope = document.get("scope")
+    if not isinstance(access, str) or not access:
         return None
     expires = answer.date + timedelta(seconds=lifetime) if answer.date and isinstance(lifetime, int) else None
     return Tokens(
         access_token=access,
         refresh_token=document.get("refresh_token") or old_refresh_token,
         expires_at=expires,
+        scopes=tuple(scope.split()) if isinstance(scope, str) else None,
     )
