@@ -22,7 +22,7 @@ BROKEN: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
     (ROOT / "tests/data/broken-sequences.yaml").read_text("utf-8")
 )
 #: Codes that only bytes can earn (test_definition.py has them), and those that only a database can (test_entries.py).
-FILE_CODES = {"S003", "S004", "S404", "S405"}
+FILE_CODES = {"S003", "S004", "S404", "S405", "S501"}
 
 
 def check_caps(cap: str) -> str | None:

@@ -68,7 +68,7 @@ def test_its_readme_shows_commands_that_are_understood(project: Path) -> None:
         command: Any = get_command(cli)
         context = command.make_context("outreach", list(words[:1]), resilient_parsing=True)
         while hasattr(command, "commands"):
-            name = words.pop(0)
+            name = words.pop(0) if words[0] in command.commands else command.default_command
             command = command.commands[name]
             context = type(context)(command, parent=context, info_name=name)
         command.parse_args(context, words)
