@@ -147,10 +147,14 @@ def make_accounts(
             "now": now,
         }
         app_id = accounts.put_app(tx, app)
-        return {
+        made = {
             name: accounts.insert(tx, _account(name, permitted, app_id, base_url, now, caps))
             for name, permitted in ACCOUNTS.items()
         }
+        for account_id in made.values():
+            # The simulated human taps as tirelessly as software would: the accounts' own caps are what binds.
+            accounts.set_task_caps(tx, account_id, dict.fromkeys(caps, "none"))
+        return made
 
     return ctx.db.run(work), secret
 
