@@ -39,7 +39,7 @@ def candidates(tx: Tx, segments: Sequence[str], sequence_id: int) -> list[Row]:
 
 def chosen(tx: Tx, person_ids: Sequence[int], sequence_id: int) -> list[Row]:
     """The same for these people. `sequence_id` 0: a sequence that is not there yet."""
-    return tx.rows(_CHOSEN, {"persons": list(person_ids), "sequence": sequence_id})
+    return tx.rows(_CHOSEN, {"persons": list(person_ids), "sequence": sequence_id, "undone": UNDONE})
 
 
 def sample(tx: Tx, segments: Sequence[str], limit: int) -> list[int]:
