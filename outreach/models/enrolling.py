@@ -58,14 +58,6 @@ def sample(tx: Tx, segments: Sequence[str], limit: int) -> list[int]:
     ]
 
 
-def candidates_among(tx: Tx, person_ids: Sequence[int], sequence_id: int) -> list[Row]:
-    """The same of these persons."""
-    return tx.rows(
-        f"{_CANDIDATE} FROM person p WHERE p.id = ANY(%(ids)s) ORDER BY p.id",
-        {"ids": list(person_ids), "sequence": sequence_id},
-    )
-
-
 def person_data(tx: Tx, person_id: int) -> Row:
     """The person's name, and what the sources say of them: `name`, `attributes`."""
     return tx.one(

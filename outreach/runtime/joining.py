@@ -100,7 +100,7 @@ def _let_in(
         version=row["version"],
         content_hash=row["content_hash"],
     )
-    candidates = enrolling.candidates_among(tx, found, row["sequence_id"])
+    candidates = enrolling.chosen(tx, found, row["sequence_id"])
     sequence = {"id": row["sequence_id"], "name": row["sequence"]}
     enrolled = enroll_rows(
         ctx,
