@@ -233,9 +233,11 @@ def test_the_way_back_may_lead_to_the_web_process_and_is_gone_once(
     assert (first.status_code, again.status_code) == (200, 400)
     assert "Connected" in first.text and "it works once" in again.text
     assert first.headers["cache-control"] == "no-store" and first.headers["referrer-policy"] == "no-referrer"
+    twice.clear()
     owner("other", by_the_web(web, "other", seen, twice))
     connect(terminal, provider[0], "--via-web", code=1)
     assert "belong to @other" in terminal.err
+    assert twice.wait(PATIENCE)
 
 
 def test_an_address_that_nobody_gave_out_is_a_page_that_says_so(web: TestClient, db: Database) -> None:
