@@ -158,6 +158,19 @@ def claim_others(tx: Tx, *, now: datetime, horizon: datetime, lease: datetime, l
     )
 
 
+def claim_open(tx: Tx, *, now: datetime, lease: datetime, limit: int) -> list[Row]:
+    """Due leads whose call or doubt is open; leased. They are settled whatever is paused: an opt-out may wait for it."""
+    return tx.rows(
+        """
+        UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+            SELECT id FROM lead WHERE account_id IS NULL AND due_at <= %(now)s AND (hinted_until IS NULL OR hinted_until <= %(now)s)
+               AND state = 'active' AND waiting_on IN ('call', 'doubt')
+             ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED)
+        RETURNING id, due_at""",
+        {"now": now, "lease": lease, "limit": limit},
+    )
+
+
 #: The (account, kind) pairs that leads are filed under, one index look-up each, less those that this release sweeps.
 _CLAIM_STRANGE = f"""
 UPDATE lead SET hinted_until = %(lease)s WHERE id IN (

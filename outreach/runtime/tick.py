@@ -58,7 +58,8 @@ def tick(ctx: Context) -> Hints:
         instance.set_ticked(tx, now)
         make_partitions(tx, now)
         if instance.read(tx).paused_at is not None:
-            return _always(ctx, tx, now)
+            open_ = ticks.claim_open(tx, now=now, lease=now + ctx.hint_lease, limit=_MOST_OTHERS)
+            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_)]
         return [*_always(ctx, tx, now), *_due(ctx, tx, now)]
 
     began = time.monotonic()
@@ -70,7 +71,7 @@ def tick(ctx: Context) -> Hints:
 
 
 def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
-    """What goes on even when everything is paused: reading, draining, asking."""
+    """What goes on even when everything is paused: reading, draining, asking. (And calls that are open are settled.)"""
     found = [hints.digest(i) for i in _to_digest(tx, now)]
     found += [hints.drain(i) for i in register.still_draining(tx, limit=_MOST_OTHERS)]
     found += [hints.refresh(i) for i in ticks.unrefreshed(tx, now, GAVE_UP)]

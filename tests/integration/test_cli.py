@@ -47,7 +47,7 @@ def _enrolled(house: Terminal, tmp_path: Path) -> int:
 
 def test_migrate_makes_the_instance_and_does_nothing_the_second_time(terminal: Terminal) -> None:
     terminal("migrate")
-    assert terminal.json("migrate") == {"applied": [], "note": None}
+    assert terminal.json("migrate") == {"applied": [], "note": None, "online": []}
     assert terminal.json("status")["instance"] == "local"
 
 

@@ -39,7 +39,9 @@ from tests.integration.law_support import (
 from tests.stage import House
 
 pytestmark = pytest.mark.servers
-SHIPPED = (Path(__file__).parents[2] / "outreach/cli/starters/sequences/inbound-dm.yaml").read_text(encoding="utf-8")
+SHIPPED = (Path(__file__).parents[2] / "outreach/cli/starters/sequences/inbound-dm.yaml").read_text(
+    encoding="utf-8"
+)
 
 
 def answering(

@@ -15,7 +15,9 @@ from outreach.runtime.advance import advance
 from outreach.runtime.call import call
 from outreach.runtime.claim import Claimed, claim
 from outreach.runtime.context import Context
+from outreach.runtime.control import pause_all
 from outreach.runtime.human import again, done, skip
+from outreach.runtime.optout import opt_out
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
 from outreach.runtime.reconcile import reconcile
@@ -436,3 +438,20 @@ def test_only_what_is_held_is_sent_again(house: House) -> None:
     again(house.ctx, task, "eva")
     with pytest.raises(ConflictError):
         again(house.ctx, task, "eva")
+
+
+@pytest.mark.parametrize("accepted", [True, False], ids=["it is there", "it is not"])
+def test_a_pause_of_everything_leaves_no_call_open(house: House, accepted: bool) -> None:
+    """Its worker died; while everything is paused nobody claims, and yet what is open is settled: an opt-out may wait for it."""
+    (ann,) = friends(house, "ann")
+    (execution_id,) = plan(house, "write", [ann])
+    claimed = begin(house, execution_id)
+    if accepted:
+        call(house.ctx, claimed)
+    pause_all(house.ctx, "a test", "ops")
+    house.pass_time(MINUTE * 6)
+    assert execution(house, execution_id)["state"] == ("sent" if accepted else "held")
+    assert opt_out(house.ctx, ann, reason="asked", source="operator", evidence={}, actor="test"), (
+        "effective at once"
+    )
+    assert len(acts(house)) == accepted
