@@ -71,10 +71,12 @@ class Screen:
         mark = "[bold green]clean[/]" if verdict.clean else "[bold red]NOT CLEAN[/]"
         self._console.print(f"\nThe provider's own log, held against our ledger: {mark}")
         self._console.print(
-            "  " + "  ".join(f"{name.replace('_', ' ')} {n}" for name, n in figures.items()), highlight=False
+            "  " + "  ".join(f"{name.replace('_', ' ')} {n}" for name, n in figures.items()),
+            highlight=False,
+            soft_wrap=True,
         )
         for finding in verdict.findings[:10]:
-            self._console.print(f"  - {finding}", style="red", highlight=False)
+            self._console.print(f"  - {finding}", style="red", highlight=False, soft_wrap=True)
         self._explain_held(verdict, folder)
         latency = line["reply_to_next_action_ms"]
         if latency["p50"] is not None:
