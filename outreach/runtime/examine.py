@@ -13,14 +13,14 @@ from outreach.compliance.packs import PACK_OF, Automation
 from outreach.compliance.sources import LANES
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel, known
 from outreach.errors import ConfigurationError
-from outreach.models import accounts, reports, ticks
+from outreach.models import accounts
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, AccountStopped, ReadFailed
 from outreach.providers.connecting import Connector, Me
 from outreach.runtime.authorize import needed_scopes
 from outreach.runtime.context import Context, account_ref
 from outreach.runtime.refresh import refresh
-from outreach.runtime.scopes import account_scope, app_scope, windows_of
+from outreach.runtime.standing import cap_uses
 from outreach.runtime.stopping import GAVE_UP, stop, waits_for_human
 
 #: What X does not tell before it refuses something for it.
@@ -204,26 +204,15 @@ def _permission(
 
 def caps_of(tx: Tx, account: Row, now: datetime) -> list[dict[str, Any]]:
     """Every cap of the account and its app, by kind: used, left, and when a full one frees. `account`: models.accounts' row."""
-    kinds = [kind.value for kind, channel in CHANNEL_OF.items() if channel == account["channel"]]
-    scopes = [
-        scope
-        for kind in kinds
-        for scope in (
-            account_scope(account["id"], account["channel"], kind, account["caps"], account["pace"], account["zone"]),
-            app_scope(account["app_id"], kind, account["app_caps"]),
-        )
-    ]  # fmt: skip
-    windows = windows_of(scopes, now)
-    asked = [
-        ticks.Count(scope=w.window.scope, scope_id=w.window.scope_id, kind=w.window.kind, since=w.window.since,
-                    inclusive=w.window.inclusive, limit=w.window.limit)
-        for w in windows
-    ]  # fmt: skip
-    found = []
-    for counted, used in zip(windows, ticks.counted(tx, asked), strict=True):
-        w = counted.window
-        full = used >= w.limit
-        newest = reports.nth_newest_effect(tx, w.scope, w.scope_id, w.kind, w.since, w.inclusive, w.limit) if full else None  # fmt: skip
-        frees = counted.cap.frees_at(newest, now, counted.zone) if newest else None
-        found.append({"scope": w.scope, "kind": w.kind, "cap": str(counted.cap), "used": used, "left": w.limit - used, "next_free": frees})  # fmt: skip
-    return found
+    uses = cap_uses(tx, [{**account, "app": account["app_name"]}], now)
+    return [
+        {
+            "scope": u.scope,
+            "kind": u.kind,
+            "cap": u.cap,
+            "used": u.used,
+            "left": u.left,
+            "next_free": u.next_free,
+        }
+        for u in uses
+    ]

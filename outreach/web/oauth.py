@@ -33,4 +33,5 @@ async def callback(request: Request) -> Response:
 
 
 def _page(status: int, title: str, text: str) -> Response:
-    return html(title, text, status=status, headers=_HEADERS)
+    # our errors begin small, as they follow "error:" elsewhere
+    return html(title, text[:1].upper() + text[1:], status=status, headers=_HEADERS)
