@@ -1,7 +1,6 @@
 """What permits contacting somebody: recorded from a list, shown with its proof, withdrawn when they say so."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +28,7 @@ _SAID = 10
 @consent.command("import")
 def import_file(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="CSV or JSON lines; - reads stdin.")],
+    file: Annotated[str, typer.Argument(help="CSV or JSON lines: a file, - for stdin, or an https URL.")],
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="COLUMN=FIELD; give it again for more.")
     ] = None,
@@ -38,16 +37,15 @@ def import_file(
 ) -> None:
     """Record permissions: identifier, channel, basis, source, obtained_at, proof, country, expiry. The same file twice is one."""
     from outreach.audience.consents import plan_consents, run_consents
-    from outreach.cli.files import require_file
+    from outreach.audience.reading import MAX_BYTES
+    from outreach.cli.files import local
     from outreach.compliance.reaching import reach
 
-    if file != "-":
-        require_file(Path(file))
-    with opened(ctx) as app:
+    with local(file, MAX_BYTES) as path, opened(ctx) as app:
         context = app.context
         work = plan_consents if plan else run_consents
         report = work(
-            context.db, file, mapping or (), now=context.clock.now(), reach=reach, stdin=sys.stdin.buffer
+            context.db, path, mapping or (), now=context.clock.now(), reach=reach, stdin=sys.stdin.buffer
         )
     if as_json:
         output.document(report.as_json())
