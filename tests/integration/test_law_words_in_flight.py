@@ -8,9 +8,12 @@ import pytest
 from outreach.engine.problems import Problem
 from outreach.errors import ConflictError, NotFound
 from outreach.models.base import Database, Row
+from outreach.providers.base import Outcome
 from outreach.runtime import claim as claiming
+from outreach.runtime import perform as performing
 from outreach.runtime.call import call
 from outreach.runtime.claim import Claimed, NotClaimed, claim
+from outreach.runtime.context import Context
 from outreach.runtime.human import done
 from outreach.runtime.perform import perform
 from outreach.runtime.prepare import Prepared, prepare
@@ -190,7 +193,13 @@ def test_a_claim_that_is_under_way_is_waited_for(house: House, monkeypatch: pyte
                 assert thread.is_alive(), "it has not waited for T1"
                 thread.join(0.01)
 
+    def under_way(ctx: Context, claimed: Claimed) -> Outcome:
+        # the call lasts until the words have been given, or not
+        thread.join()
+        return call(ctx, claimed)
+
     monkeypatch.setattr(claiming, "failpoint", at)
+    monkeypatch.setattr(performing, "call", under_way)
     try:
         perform(house.ctx, execution)
     finally:
