@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Where the variants are that break a promise on purpose: with the tests, never in the product.
 _BROKEN = "tests.chaos.broken"
 PROTOCOLS = ("ours", "naive", "jobqueue", "no_drain", "no_ledger_caps")
-#: Real seconds of blows and people, at intensity 1; of the smoke test; and the least of both.
+#: Real seconds of blows, and people: at intensity 1, and of the smoke test.
 _SECONDS, _LEADS = 90.0, 500
 _SMOKE_SECONDS, _SMOKE_LEADS = 12.0, 120
 _COLUMNS = (

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from outreach.models.base import Row, Tx
 from outreach.models.leads import NEEDS_NEWER
+from outreach.models.ticks import PAIRS
 
 #: Advisory lock: one evaluation at a time, whichever processes look.
 _WATCH_LOCK = 1004
@@ -83,14 +84,9 @@ def vital_signs(tx: Tx, optout_before: datetime) -> Row:
     )
 
 
-# Pairs by a loose walk along the index, then one lead of each: the cost follows the accounts, not the leads.
-_LATE = """
-WITH RECURSIVE pair AS (
-    (SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND account_id IS NOT NULL ORDER BY account_id, next_kind LIMIT 1)
-    UNION ALL
-    SELECT n.account_id, n.next_kind FROM pair p CROSS JOIN LATERAL (
-        SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND (account_id, next_kind) > (p.account_id, p.next_kind)
-         ORDER BY account_id, next_kind LIMIT 1) n)
+# One lead of each pair.
+_LATE = f"""
+WITH RECURSIVE {PAIRS}
 SELECT x.id, x.due_at, p.account_id, p.next_kind AS kind, a.name AS account, a.app_id, a.zone, a.caps, a.pace, b.caps AS app_caps,
        NULL::timestamptz AS last_started_at, 0 AS on_their_way
   FROM pair p JOIN account a ON a.id = p.account_id JOIN app b ON b.id = a.app_id

@@ -4,15 +4,11 @@ from datetime import datetime
 
 from outreach.models.base import Row, Tx
 from outreach.models.leads import NEEDS_NEWER
+from outreach.models.ticks import PAIRS
 
-# As models/alerts: pairs by a loose walk along the index, then the first lead of each that nothing holds back.
-_NEXT = """
-WITH RECURSIVE pair AS (
-    (SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND account_id IS NOT NULL ORDER BY account_id, next_kind LIMIT 1)
-    UNION ALL
-    SELECT n.account_id, n.next_kind FROM pair p CROSS JOIN LATERAL (
-        SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND (account_id, next_kind) > (p.account_id, p.next_kind)
-         ORDER BY account_id, next_kind LIMIT 1) n)
+# The first lead of each pair that nothing holds back.
+_NEXT = f"""
+WITH RECURSIVE {PAIRS}
 SELECT p.account_id, p.next_kind AS kind, a.app_id, x.due_at,
        (SELECT max(h.until) FROM hold h WHERE h.kind = p.next_kind
            AND ((h.scope = 'account' AND h.scope_id = a.id) OR (h.scope = 'app' AND h.scope_id = a.app_id))) AS held_until,

@@ -171,16 +171,17 @@ def claim_open(tx: Tx, *, now: datetime, lease: datetime, limit: int) -> list[Ro
     )
 
 
-#: The (account, kind) pairs that leads are filed under, one index look-up each, less those that this release sweeps.
+#: The (account, kind) pairs that leads are filed under, one index look-up each: the cost follows the accounts, not the leads.
+PAIRS = """pair AS (
+    (SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND account_id IS NOT NULL ORDER BY account_id, next_kind LIMIT 1)
+    UNION ALL
+    SELECT n.account_id, n.next_kind FROM pair p CROSS JOIN LATERAL (
+        SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND (account_id, next_kind) > (p.account_id, p.next_kind)
+         ORDER BY account_id, next_kind LIMIT 1) n)"""
+#: Those pairs, less those that this release sweeps.
 _CLAIM_STRANGE = f"""
 UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
-    WITH RECURSIVE pair AS (
-        (SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND account_id IS NOT NULL
-          ORDER BY account_id, next_kind LIMIT 1)
-        UNION ALL
-        SELECT n.account_id, n.next_kind FROM pair p CROSS JOIN LATERAL (
-            SELECT account_id, next_kind FROM lead WHERE due_at IS NOT NULL AND (account_id, next_kind) > (p.account_id, p.next_kind)
-             ORDER BY account_id, next_kind LIMIT 1) n),
+    WITH RECURSIVE {PAIRS},
     strange AS (
         SELECT p.account_id, p.next_kind FROM pair p JOIN account a ON a.id = p.account_id
          WHERE NOT EXISTS (SELECT 1 FROM {_ASKED} WHERE k.channel = a.channel AND k.kind = p.next_kind)),

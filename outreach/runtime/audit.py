@@ -63,12 +63,16 @@ def audit_caps(ctx: Context, since: datetime | None, seen: Sequence[Seen] | None
 def _audited(
     scopes: Iterable[_Named], since: datetime, effects: Callable[[Scope], list[Effect]]
 ) -> list[Audited]:
-    return [
-        Audited(scope=scope.kind, name=name, kind=scope.action_kind, cap=cap, peak=found)
-        for scope, name in scopes
-        for cap in scope.caps
-        if (found := peak(effects(scope), cap, since)) is not None
-    ]
+    found: list[Audited] = []
+    for scope, name in scopes:
+        happened = effects(scope) if scope.caps else []
+        for cap in scope.caps:
+            fullest = peak(happened, cap, since)
+            if fullest is not None:
+                found.append(
+                    Audited(scope=scope.kind, name=name, kind=scope.action_kind, cap=cap, peak=fullest)
+                )
+    return found
 
 
 # --- which scopes ---------------------------------------------------------------------------------------------
