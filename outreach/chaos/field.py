@@ -44,7 +44,9 @@ class Field:
     #: seconds that each opt-out took to be acknowledged where nothing of that person was under way
     acknowledged: list[float] = field(default_factory=list)
     _throws: Counter[str] = field(default_factory=Counter)
-    _frozen: dict[str, int] = field(default_factory=dict)
+    _frozen: set[str] = field(default_factory=set)
+    #: the point at which the victim that was started last is to die
+    _point: str | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
     _at_peace: threading.Event = field(default_factory=threading.Event)
 
@@ -90,14 +92,15 @@ class Field:
         victim: str = self.one_of(names, "frozen")
         with contextlib.suppress(NotFound):
             self.supervisor.kill(victim, signal.SIGSTOP)
-            self._frozen[victim] = self.supervisor.running()[victim]
+            self._frozen.add(victim)
             self.done[f"{prefix} frozen"] += 1
         return victim
 
     def thaw(self, name: str | None = None) -> None:
         """It, or everything that is frozen, goes on."""
         for victim in [name] if name else list(self._frozen):
-            if self._frozen.pop(victim, None) is not None:
+            if victim in self._frozen:
+                self._frozen.discard(victim)
                 with contextlib.suppress(NotFound):
                     self.supervisor.kill(victim, signal.SIGCONT)
 
@@ -108,13 +111,17 @@ class Field:
                 self.supervisor.start(
                     worker(self.stage, "victim", restart=False, OUTREACH_FAILPOINT=failpoint)
                 )
-                self.done[f"at {failpoint.partition(':')[0]}"] += 1
+                self._point = failpoint.partition(":")[0]
 
     def end_victim(self) -> None:
-        """What has not met its point by then ends by kill -9."""
+        """What has not met its point by then ends by kill -9, wherever it is. Counted is where it really died."""
+        point, self._point = self._point, None
         if "victim" in self.supervisor.running():
             with contextlib.suppress(NotFound):
                 self.supervisor.kill("victim", signal.SIGKILL)
+            point = "no point" if point else None
+        if point:
+            self.done[f"killed at {point}"] += 1
 
     def start_skewed(self, name: str, seconds: float) -> None:
         """One more worker, on a machine whose clock is wrong."""

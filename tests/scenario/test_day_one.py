@@ -219,8 +219,9 @@ def _answers_come(day: Day) -> None:
         "no thanks for a yes",
     )
     assert id_of_handle("no_thanks") not in {a.recipient for a in day.accepted()}
-    assert "next send" in terminal("why", "@seven") or terminal.out
-    assert terminal.json("audit", "caps") is not None
+    assert "next send: " in terminal("why", "@seven")
+    audited = terminal.json("audit", "caps")
+    assert audited and {row["over"] for row in audited} == {0}
 
 
 def _out_again(day: Day) -> None:
