@@ -40,8 +40,10 @@ class Settings:
     production: bool = False
     #: where embedded servers keep their data
     data_dir: Path = field(default_factory=lambda: Path(".outreach"))
-    #: secret under which suppressed identifiers are remembered (HMAC)
+    #: secrets under which suppressed identifiers are remembered (HMAC), the current one first
     pepper: str = "development-pepper"
+    #: keys under which credentials are stored (AES-256-GCM), the current one first; the default hides nothing
+    keys: str = "development"
     #: secret that signs opt-out links
     link_secret: str = "development-link-secret"  # noqa: S105  the default is for development only
     #: what people see in opt-out links and webhook registrations
@@ -102,6 +104,7 @@ class Settings:
             production=production,
             data_dir=Path(env.get("OUTREACH_DATA_DIR") or ".outreach"),
             pepper=read.secret("OUTREACH_PEPPER", defaults.pepper, production),
+            keys=_keys(read, defaults.keys, production),
             link_secret=read.secret("OUTREACH_LINK_SECRET", defaults.link_secret, production),
             public_url=env.get("OUTREACH_PUBLIC_URL") or defaults.public_url,
             port=read.whole("PORT", defaults.port, most=65_535),
@@ -140,6 +143,17 @@ class Settings:
             failpoint=env.get("OUTREACH_FAILPOINT") or None,
             json_logs=read.flag("OUTREACH_JSON_LOGS", production),
         )
+
+
+def _keys(read: "_Reader", default: str, production: bool) -> str:
+    """In production the key that everybody knows may only be among the older ones."""
+    keys = read.secret("OUTREACH_KEYS", default, production)
+    if production and keys.split(",")[0].strip() == default:
+        raise ConfigurationError(
+            "OUTREACH_KEYS begins with the development key, which everybody knows",
+            hint="outreach keys new prints one of your own",
+        )
+    return keys
 
 
 def inherited_environment() -> dict[str, str]:

@@ -20,13 +20,14 @@ from outreach.engine.kinds import Channel
 from outreach.limits.limiter import Limiter, MemoryLimiter
 from outreach.models import accounts, instance
 from outreach.models.base import Database, Row, Tx, to_json
-from outreach.providers.base import Provider
+from outreach.providers.base import AccountRef, Provider
 from outreach.providers.registry import build_providers
 from outreach.providers.twitter import TwitterWebhooks
 from outreach.runtime.accept import accept
 from outreach.runtime.advance import advance
 from outreach.runtime.alerting import watch
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_place, full_ref, sealed_account, sealed_app
 from outreach.runtime.digest import digest
 from outreach.runtime.draining import drain_person
 from outreach.runtime.enroll import enroll
@@ -53,6 +54,7 @@ from outreach.simulator import (
     id_of_handle,
 )
 from outreach.simulator.witness import Deed, read_witness
+from outreach.vault import Sealed
 
 MONDAY = datetime.fromisoformat("2026-01-05T12:00:00+00:00")
 SECRET = "sim-consumer-secret"
@@ -94,6 +96,14 @@ class House:
     def db(self) -> Database:
         return self.ctx.db
 
+    def sealed(self, token: str, account: str = "we", column: str = "access_token") -> Sealed:
+        """A token of that account of ours, as it is stored."""
+        return self.ctx.vault.seal(token, account_place("twitter", id_of_handle(account), column))
+
+    def opened(self, account: Row) -> AccountRef:
+        """The account with its credentials in plain text. `account`: its row."""
+        return full_ref(self.ctx.vault, self.db.run(lambda tx: accounts.get(tx, account["id"])))
+
     # --- the world ---------------------------------------------------------------------------------------------
 
     def account(self, name: str = "we", *, follow_permitted: bool = True, **changes: Any) -> int:
@@ -107,7 +117,10 @@ class House:
         def work(tx: Tx) -> int:
             app: dict[str, Any] = {"name": "sim", "channel": "twitter", "client_id": "sim-client", "client_secret": None, "consumer_secret": SECRET,
                    "caps": {}, "now": self.clock.now()}  # fmt: skip
-            return accounts.insert(tx, {**values, "app_id": accounts.put_app(tx, app), **changes})
+            app_id = accounts.put_app(tx, sealed_app(self.ctx.vault, app))
+            return accounts.insert(
+                tx, sealed_account(self.ctx.vault, {**values, "app_id": app_id, **changes})
+            )
 
         return self.db.run(work)
 
@@ -151,7 +164,7 @@ class House:
         """One more handle of a person."""
         row = tx.one(
             "INSERT INTO identity (kind, value, shown, hmac, person_id, created_at) VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-            (kind, value, value, self.ctx.identifier_digest(kind, value), person_id, self.clock.now()),
+            (kind, value, value, self.ctx.peppers.digest(kind, value), person_id, self.clock.now()),
         )
         return int(row["id"])
 

@@ -52,7 +52,7 @@ def store(ctx: Context, tx: Tx, pushes: Sequence[Push], now: datetime) -> list[R
         for item in push.items
     ]
     erased = erasing.erased_among(tx, [digest for row in rows for digest in _digests(ctx, row)])
-    new = inbound.store(tx, [_nameless(ctx, r) if _is_erased(ctx, tx, r, erased) else r for r in rows])
+    new = inbound.store(tx, [_nameless(ctx, tx, r) if _is_erased(ctx, tx, r, erased) else r for r in rows])
     return _without_known(tx, new, now)
 
 
@@ -70,25 +70,37 @@ def _without_known(tx: Tx, new: Sequence[Row], now: datetime) -> list[Row]:
 
 
 def _digests(ctx: Context, row: dict[str, Any]) -> list[str]:
-    """What the register would know the peer by: their id first."""
+    """What the register would know the peer by, under any pepper: their id first."""
     handle = ("twitter_handle", row["peer_handle"])
-    return [ctx.identifier_digest(k, v) for k, v in ((row["peer_kind"], row["peer"]), handle) if v]
+    named = [(k, v) for k, v in ((row["peer_kind"], row["peer"]), handle) if v]
+    return [digest for k, v in named for digest in ctx.peppers.digests(k, v)]
 
 
 def _is_erased(ctx: Context, tx: Tx, row: dict[str, Any], erased: set[str]) -> bool:
     """A handle may have changed hands: whoever is known by their own id is somebody else."""
-    found = [digest in erased for digest in _digests(ctx, row)]
-    return any(found) and (found[0] or peers.find(tx, row["peer_kind"], row["peer"]) is None)
+    digests = _digests(ctx, row)
+    by_id = digests[: len(ctx.peppers.ids)]
+    return not erased.isdisjoint(digests) and (
+        not erased.isdisjoint(by_id) or peers.find(tx, row["peer_kind"], row["peer"]) is None
+    )
 
 
-def _nameless(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
+def _nameless(ctx: Context, tx: Tx, row: dict[str, Any]) -> dict[str, Any]:
     """Somebody who was erased is heard of again: that it came is kept, who and what is not."""
     kept: dict[str, Any] = {"peer_kind": "", "peer": "", "peer_handle": "", "text": None, "raw": {}}
     head, _, rest = row["content_id"].partition(":")
     # The id of a message says nothing of anybody; what else there is, is called by both sides' ids.
     if row["kind"] not in _MESSAGES:
-        kept["content_id"] = f"{head}:{ctx.identifier_digest('content', rest)}"
+        kept["content_id"] = _known_as(tx, row, [f"{head}:{d}" for d in ctx.peppers.digests("content", rest)])
     return row | kept
+
+
+def _known_as(tx: Tx, row: dict[str, Any], content_ids: Sequence[str]) -> str:
+    """The one under which it is stored already, under whatever pepper; else the first."""
+    if len(content_ids) == 1:
+        return content_ids[0]
+    stored = inbound.known_among(tx, [(row["channel"], row["account_key"], c) for c in content_ids])
+    return next((c for _, _, c in stored), content_ids[0])
 
 
 _MESSAGES = {InboundKind.MESSAGE_IN.value, InboundKind.MESSAGE_OUT.value, InboundKind.READ.value}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from outreach.audience.remembering import digest_of
 from outreach.compliance import register
 from outreach.compliance.optout import classify_reply
 from outreach.engine.events import EventKind
@@ -84,7 +85,7 @@ def _peer(ctx: Context, tx: Tx, row: Row) -> Row | None:
     if named is None:
         return None
     now = ctx.clock.at(tx.database_now())
-    hmac = ctx.identifier_digest("twitter_id", row["peer"])
+    hmac = digest_of(tx, ctx.peppers, "twitter_id", row["peer"])
     return peers.learn_id(tx, named["id"], named["person_id"], row["peer"], hmac, now)
 
 
@@ -328,7 +329,7 @@ def _unmatched(ctx: Context, tx: Tx, row: Row) -> Hints:
             return _met(tx, row, entered, reply_class, now)
         if reply_class is ReplyClass.UNSUBSCRIBE:
             register.suppress_identifier(
-                tx, ctx.identifier_digest(row["peer_kind"], row["peer"]), reason="they said stop", source="reply",
+                tx, digest_of(tx, ctx.peppers, row["peer_kind"], row["peer"]), reason="they said stop", source="reply",
                 evidence={"inbound_id": row["id"]}, now=now,
             )  # fmt: skip
     inbound.digested(

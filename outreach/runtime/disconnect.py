@@ -12,10 +12,12 @@ from outreach.models import accounts, erasing, events
 from outreach.models.base import SENDS_LOCK, Row, Tx
 from outreach.models.instance import drain_claims
 from outreach.providers.base import ReadFailed
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import full_ref
 from outreach.runtime.digest import digest
 from outreach.runtime.hints import Hints
 from outreach.runtime.stopping import stop
+from outreach.vault import CannotOpen
 
 #: Rows of one transaction of a purge.
 _BATCH = 2000
@@ -65,19 +67,20 @@ def _halt(ctx: Context, tx: Tx, name: str, by: str) -> Row:
 
 def _revoke(ctx: Context, account: Row) -> str | None:
     """None: both tokens are worthless now. Otherwise why they may still live at the provider."""
-    held = [token for token in (account["refresh_token"], account["access_token"]) if token]
     provider = ctx.providers.get(account["channel"])
-    if not held:
+    if not (account["refresh_token"] or account["access_token"]):
         return None
     if provider is None or provider.connector is None:
         return f"{account['channel']} is not asked by this release"
     if not account["client_id"]:
         return "its app has no client id"
-    for token in held:
+    try:
+        opened = full_ref(ctx.vault, account)
+    except CannotOpen as broken:
+        return broken.message
+    for token in filter(None, (opened.refresh_token, opened.access_token)):
         try:
-            answer = provider.connector.revoke(
-                account_ref(account), token, ctx.settings.call_deadline_seconds
-            )
+            answer = provider.connector.revoke(opened, token, ctx.settings.call_deadline_seconds)
         except ConfigurationError as refused:
             return refused.message
         if isinstance(answer, ReadFailed):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from outreach.audience.remembering import digest_of
 from outreach.compliance import register
 from outreach.engine.events import EventKind
 from outreach.errors import NotFound
@@ -67,15 +68,18 @@ def stop_leads(tx: Tx, person_id: int, reason: str, now: datetime, *, actor: str
 
 
 def opt_out_identifier(
-    ctx: Context, hmac: str, *, reason: str, source: str, evidence: Mapping[str, Any], actor: str
+    ctx: Context, kind: str, value: str, *, reason: str, source: str, evidence: Mapping[str, Any], actor: str
 ) -> list[int]:
     """Suppress an identifier, whoever carries it. Commit, then wait for the claims that did not see it yet."""
     now = ctx.clock.now()
-    owners = ctx.db.run(
-        lambda tx: register.suppress_identifier(
+
+    def work(tx: Tx) -> list[int]:
+        hmac = digest_of(tx, ctx.peppers, kind, value)
+        return register.suppress_identifier(
             tx, hmac, reason=reason, source=source, evidence=evidence, now=now
         )
-    )
+
+    owners = ctx.db.run(work)
     drain_claims(ctx.db, SENDS_LOCK)
     for person_id in owners:
         opt_out(ctx, person_id, reason=reason, source=source, evidence=evidence, actor=actor)

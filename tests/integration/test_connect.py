@@ -41,7 +41,7 @@ from tests.stage import House
 
 pytestmark = pytest.mark.servers
 PEOPLE = [f"p{n}" for n in range(8)]
-LOST = "UPDATE account SET state = 'needs_reauth', state_reason = 'reconnect the account: x', access_token = 'dead', refresh_token = NULL"
+LOST = "UPDATE account SET state = 'needs_reauth', state_reason = 'reconnect the account: x', access_token = 'v1:none:dead', refresh_token = NULL"
 
 
 @pytest.fixture
@@ -83,7 +83,9 @@ def test_a_new_account_is_made_of_what_the_provider_says_of_it(house: House) -> 
     row = account(house)
     assert (answer.new, answer.missing, answer.state) == (True, [], "ok")
     assert (row["external_id"], row["handle"], row["zone"]) == (id_of_handle("we"), "we", "UTC")
-    assert row["access_token"].startswith("sim-access-") and row["refresh_token"].startswith("sim-refresh-")
+    opened = house.opened(row)
+    assert opened.access_token.startswith("sim-access-")
+    assert str(opened.refresh_token).startswith("sim-refresh-")
     assert "follows.write" in row["scopes"] and "offline.access" in row["scopes"]
     assert [kind for kind, _ in told(house, "AccountAdded", "AccountConnected")] == ["AccountAdded", "AccountConnected"]  # fmt: skip
 
@@ -98,9 +100,9 @@ def test_neither_state_nor_verifier_nor_code_nor_token_is_written_anywhere_else(
     begun = ask(house)
     said = decide(house, begun)
     assert isinstance(come_back(house, said), Connected)
-    row, everything = account(house), stored(house)
+    opened, everything = house.opened(account(house)), stored(house)
     secret = said["state"].partition(".")[2]
-    for word in (secret, said["code"], row["access_token"], row["refresh_token"]):
+    for word in (secret, said["code"], opened.access_token, opened.refresh_token):
         assert word and word not in everything
 
 
@@ -246,10 +248,10 @@ def test_a_reconnected_account_goes_on_with_all_that_waited_and_without_a_burst(
 def test_new_tokens_lift_nothing_that_they_do_not_mend(house: House) -> None:
     roomy_account(house)
     for state in ("paused", "restricted", "no_credits", "tier"):
-        sql(house, "UPDATE account SET state = %s, state_reason = 'why', access_token = 'old'", state)
+        sql(house, "UPDATE account SET state = %s, state_reason = 'why', access_token = 'v1:none:old'", state)
         answer = connect_as(house)
         assert isinstance(answer, Connected)
-        assert (answer.state, account(house)["access_token"] != "old") == (state, True)
+        assert (answer.state, account(house)["access_token"] != "v1:none:old") == (state, True)
     assert told(house) == []
 
 
@@ -268,7 +270,7 @@ def test_a_refresh_of_the_old_tokens_that_comes_back_later_writes_nothing(
     monkeypatch.setattr(provider, "refresh", slowly)
     refresh(house.ctx, account_id)
     newest = house.simulator.tokens._access
-    assert list(newest)[-1] == account(house)["access_token"]
+    assert list(newest)[-1] == house.opened(account(house)).access_token
     assert account(house)["refresh_fence"] is None
 
 

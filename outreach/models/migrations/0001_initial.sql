@@ -27,14 +27,25 @@ CREATE TABLE instance (
     CHECK ((paused_at IS NULL) = (pause_reason IS NULL))
 );
 
+-- Which secrets this database has met: the ids of peppers and keys, which say nothing of them. A process whose secrets are others
+-- refuses to start.
+CREATE TABLE key_check (
+    kind        text NOT NULL CHECK (kind IN ('pepper', 'key')),
+    id          text NOT NULL,
+    known_since timestamptz NOT NULL,
+    given_up_at timestamptz,                         -- it is lost, and somebody has said that we go on without it
+    PRIMARY KEY (kind, id)
+);
+
 -- --- who sends ---------------------------------------------------------------------------------------------
 CREATE TABLE app (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name            text NOT NULL UNIQUE,
     channel         text NOT NULL,
     client_id       text,
-    client_secret   text,
-    consumer_secret text,                            -- signs webhooks
+    -- sealed, as the tokens of an account are (outreach/vault.py); never in plain text
+    client_secret   text CHECK (client_secret LIKE 'v_:%'),
+    consumer_secret text CHECK (consumer_secret LIKE 'v_:%'), -- signs webhooks
     caps            jsonb NOT NULL DEFAULT '{}',     -- action kind -> caps text, over all accounts of the app
     state           text NOT NULL DEFAULT 'ok' CHECK (state IN ('ok', 'paused', 'no_credits', 'restricted')),
     state_reason    text,
@@ -50,8 +61,8 @@ CREATE TABLE account (
     external_id      text NOT NULL,
     handle           text,
     base_url         text NOT NULL,
-    access_token     text NOT NULL,                  -- empty: forgotten
-    refresh_token    text,
+    access_token     text NOT NULL CHECK (access_token = '' OR access_token LIKE 'v_:%'), -- sealed; empty: forgotten
+    refresh_token    text CHECK (refresh_token LIKE 'v_:%'),
     token_expires_at timestamptz,
     scopes           text[],                         -- what the tokens permit; NULL: the provider did not say
     tokens_at        timestamptz,                    -- when they were stored: a refusal of a call begun before says nothing of them
@@ -169,7 +180,7 @@ CREATE TABLE identity (
                                              'linkedin_slug', 'linkedin_urn', 'linkedin_member')),
     value      text NOT NULL,                        -- normalised
     shown      text NOT NULL,                        -- as first written
-    hmac       text NOT NULL,                        -- keyed digest of (kind, value): survives erasure
+    hmac       text NOT NULL,                        -- id of the pepper, keyed digest of (kind, value): survives erasure
     person_id  bigint NOT NULL REFERENCES person,
     status     text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'shared', 'blocked', 'closed', 'not_found')),
     import_id  bigint REFERENCES import,
