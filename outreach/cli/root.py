@@ -17,6 +17,7 @@ from outreach.cli import (
     export,
     find,
     init,
+    keys,
     leads,
     ledger,
     policy,
@@ -69,6 +70,7 @@ for room in (
     export,
     tell,
     doctor,
+    keys,
     chaos,
 ):
     room.add_to(cli)

@@ -70,11 +70,12 @@ def keys_in_use(tx: Tx) -> dict[str, list[Row]]:
     return found
 
 
-def sealed_otherwise(tx: Tx, key_id: str, limit: int) -> list[Row]:
-    """Credentials under another key than this: of, field, id, name, channel, external_id, sealed."""
+def sealed_otherwise(tx: Tx, key_id: str, after: tuple[str, int, str], limit: int) -> list[Row]:
+    """Credentials under another key than this, behind `after` (of, id, field): of, field, id, name, channel, external_id, sealed."""
     return tx.rows(
-        f"SELECT s.* FROM ({_SEALED}) s WHERE split_part(s.sealed, ':', 2) <> %s ORDER BY s.of, s.id, s.field LIMIT %s",
-        (key_id, limit),
+        f"SELECT s.* FROM ({_SEALED}) s WHERE split_part(s.sealed, ':', 2) <> %s AND (s.of, s.id, s.field) > (%s, %s, %s)"
+        " ORDER BY s.of, s.id, s.field LIMIT %s",
+        (key_id, *after, limit),
     )
 
 

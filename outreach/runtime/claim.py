@@ -157,7 +157,7 @@ class _Claiming:
             asked = _call(self.ctx, prepared)
         except CannotOpen:
             # The account's row is held: it stops here, and is judged so when we start over.
-            lock_out(self.ctx, self.tx, execution.account_id, self.now)
+            lock_out(self.ctx.vault, self.tx, execution.account_id, self.now)
             return NotClaimed(hints=[prepared.again()])
         # Stamps of an account never run backwards, whatever the machines' clocks do.
         now = max(facts.now, row["last_stamp"] or facts.now)

@@ -31,6 +31,13 @@ def app_place(name: str, column: str) -> Place:
     return Place("app", column, name)
 
 
+def place_of(row: Mapping[str, Any]) -> Place:
+    """Of a row of models.keys.sealed_otherwise."""
+    if row["of"] == "app":
+        return app_place(row["name"], row["field"])
+    return account_place(row["channel"], row["external_id"], row["field"])
+
+
 # --- to be stored ----------------------------------------------------------------------------------------------------
 
 
@@ -105,11 +112,11 @@ def _opened(vault: Vault, sealed: str | None, place: Place) -> str | None:
     return vault.open(sealed, place) if sealed else sealed
 
 
-def lock_out(ctx: Context, tx: Tx, account_id: int, now: datetime) -> bool:
+def lock_out(vault: Vault, tx: Tx, account_id: int, now: datetime) -> bool:
     """Stop the account if its credentials cannot be opened; the caller holds its row. False: they can, by now."""
     account = accounts.get(tx, account_id)
     try:
-        full_ref(ctx.vault, account)
+        full_ref(vault, account)
     except CannotOpen as broken:
         stop(tx, account, "needs_reauth", GAVE_UP + broken.message, now)
         return True
@@ -118,5 +125,7 @@ def lock_out(ctx: Context, tx: Tx, account_id: int, now: datetime) -> bool:
 
 def shut_out(ctx: Context, account_id: int) -> Hints:
     """The same in a transaction of its own, for those who hold nothing yet. Nothing is hinted: a human has to look."""
-    ctx.db.run(lambda tx: lock_out(ctx, tx, account_id, ctx.clock.at(accounts.lock_with_app(tx, account_id))))
+    ctx.db.run(
+        lambda tx: lock_out(ctx.vault, tx, account_id, ctx.clock.at(accounts.lock_with_app(tx, account_id)))
+    )
     return []

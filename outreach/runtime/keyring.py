@@ -41,6 +41,11 @@ class Ring:
         return [id_ for id_ in self.ids if id_ not in self.met]
 
     @property
+    def unmet(self) -> bool:
+        """Begins with a secret that this database has never met, although it needs others."""
+        return self.ids[0] in self.new and bool(self.met and self.used)
+
+    @property
     def droppable(self) -> list[str]:
         """Not current, and nothing is stored under it."""
         return [id_ for id_ in self.ids[1:] if id_ not in self.used]
@@ -58,7 +63,7 @@ class Ring:
                 hint=f"set it again, in the ring: {variable}=CURRENT,OLDER; outreach keys check tells more. Is it lost for ever? "
                 f"docs/runbook.md, A key is lost, says what that costs",
             )
-        if self.ids[0] in self.new and self.met and self.used:
+        if self.unmet:
             return ConfigurationError(
                 f"{variable} begins with {self.kind} {self.ids[0]}, which this database has never met; it knows {', '.join(self.met)}. Nothing is sent",
                 hint=f"a wrong one? Set the right one. A new one? First behind the old, everywhere ({variable}=OLD,NEW), then before it "

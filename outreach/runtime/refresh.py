@@ -35,7 +35,7 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int]
         return None
     if row["state"] not in ("ok", "needs_reauth") or _gave_up(row["state_reason"]):
         return None
-    if lock_out(ctx, tx, account_id, now):
+    if lock_out(ctx.vault, tx, account_id, now):
         return None
     fence = accounts.begin_refresh(tx, account_id, now + ctx.call_deadline)
     return (full_ref(ctx.vault, row), row["channel"], fence) if fence is not None else None

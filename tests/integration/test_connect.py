@@ -1,5 +1,6 @@
 """Connecting an account: only its own tokens are stored, an answer counts once, and what waited goes on without a burst."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from outreach.runtime.connect import Connected
 from outreach.runtime.control import set_account
 from outreach.runtime.refresh import refresh
 from outreach.simulator import id_of_handle
+from outreach.vault import DEVELOPMENT
 from tests.integration.connect_support import (
+    VALUES,
     account,
     ask,
     come_back,
@@ -41,6 +44,7 @@ from tests.stage import House
 
 pytestmark = pytest.mark.servers
 PEOPLE = [f"p{n}" for n in range(8)]
+OWN_KEY = "k" * 43
 LOST = "UPDATE account SET state = 'needs_reauth', state_reason = 'reconnect the account: x', access_token = 'v1:none:dead', refresh_token = NULL"
 
 
@@ -54,6 +58,7 @@ def house(db: Database, tmp_path: Path) -> House:
         our_accounts=("we", "us"),
         webhooks=False,
         world={"token_lifetime_s": 30 * 86400.0},
+        keys=OWN_KEY,
     )
     found.db.run(
         lambda tx: accounts.put_app(
@@ -125,6 +130,17 @@ def test_nothing_is_asked_of_a_real_provider_before_the_instance_is_live(house: 
         ask(house)
     sql(house, "UPDATE instance SET live_confirmed_at = %s, live_confirmed_by = 'eva'", house.clock.now())
     assert ask(house).url.startswith("https://x.com/i/oauth2/authorize?response_type=code&")
+
+
+def test_a_real_provider_s_credentials_are_not_stored_under_the_key_that_everybody_knows(
+    house: House,
+) -> None:
+    sql(house, "UPDATE instance SET live_confirmed_at = %s, live_confirmed_by = 'eva'", house.clock.now())
+    everybodys = replace(house.ctx, settings=replace(house.ctx.settings, keys=f"{DEVELOPMENT},{OWN_KEY}"))
+    values = {**VALUES, "base_url": "https://api.x.com"}
+    with pytest.raises(ConfigurationError, match="everybody knows"):
+        ask(replace(house, ctx=everybodys), values=values)
+    assert ask(house, values=values).url.startswith("https://x.com/")
 
 
 def test_a_question_that_lacks_something_is_not_asked(house: House) -> None:
