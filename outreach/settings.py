@@ -41,11 +41,11 @@ class Settings:
     #: where embedded servers keep their data
     data_dir: Path = field(default_factory=lambda: Path(".outreach"))
     #: secrets under which suppressed identifiers are remembered (HMAC), the current one first
-    pepper: str = "development-pepper"
+    pepper: str = field(default="development-pepper", repr=False)
     #: keys under which credentials are stored (AES-256-GCM), the current one first; the default hides nothing
-    keys: str = "development"
+    keys: str = field(default="development", repr=False)
     #: secret that signs opt-out links
-    link_secret: str = "development-link-secret"  # noqa: S105  the default is for development only
+    link_secret: str = field(default="development-link-secret", repr=False)
     #: what people see in opt-out links and webhook registrations
     public_url: str = "http://127.0.0.1:8000"
     port: int = 8000

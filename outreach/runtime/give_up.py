@@ -32,6 +32,8 @@ def give_up(db: Database, vault: Vault, peppers: Peppers, id_: str, *, now: date
                 f"nothing that is stored lacks {id_}", hint="outreach keys check lists what is missing"
             )
         keys.give_up(tx, ring.kind, id_, now)
+        # No process can have begun with another ring: what this one holds is what we go on with.
+        keys.learn(tx, ring.kind, ring.new, now)
         held = [a for a in accounts.listed(tx) if _stop(tx, vault, a["id"], now)] if ring.kind == KEY else []
         return GivenUp(kind=ring.kind, id=id_, stopped=[a["name"] for a in held])
 
