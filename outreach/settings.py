@@ -91,6 +91,12 @@ class Settings:
     json_logs: bool = False
 
     @classmethod
+    def of_folder(cls, data_dir: Path) -> "Settings":
+        """The defaults, on servers of that directory, but with the secrets of the environment: child processes read them there."""
+        said = cls.from_environment()
+        return cls(data_dir=data_dir, pepper=said.pepper, keys=said.keys, link_secret=said.link_secret)
+
+    @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment (or the given mapping). Raises ConfigurationError naming the variable at fault."""
         env = os.environ if environ is None else environ

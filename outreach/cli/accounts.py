@@ -56,7 +56,10 @@ def add(
         **values_of(base_url=base_url, zone=zone, caps=caps, pace=pace, follow_permitted=follow_permitted, dm_mode=dm_mode, reason=reason),
     }  # fmt: skip
     secrets = read_secrets(tokens)
+    from outreach.runtime.credentials import require_own_key
+
     with opened(ctx) as app:
+        require_own_key(app.context.vault, base_url)
         _require_owner(app.context, values, secrets)
         account_id = app.context.db.run(lambda tx: _add(app.context, tx, app_name, values, secrets))
     output.done({"id": account_id, "name": name}, f"added account {name} ({account_id})", as_json)
@@ -87,9 +90,8 @@ def _add(
 ) -> int:
     from outreach.engine.events import EventKind
     from outreach.models import accounts, events
-    from outreach.runtime.credentials import require_own_key, sealed_account, sealed_app
+    from outreach.runtime.credentials import sealed_account, sealed_app
 
-    require_own_key(context.vault, values["base_url"])
     now = context.clock.at(tx.database_now())
     if any(row["name"] == values["name"] for row in accounts.listed(tx)):
         raise UsageError(f"there is an account {values['name']!r} already", hint="give it another name")

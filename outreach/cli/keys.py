@@ -106,7 +106,7 @@ def _role(ring: "Ring", id_: str) -> str:
 def _stored(ring: "Ring", id_: str, digests: dict[str, Any]) -> str:
     if id_ in digests:
         row = digests[id_]
-        return f"{row['identities']} identifiers ({row['erased']} of erased people), {row['unknown']} opt-outs of unknown ones"
+        return f"identifiers: {row['identities']}, of erased people: {row['erased']}; opt-outs of unknown ones: {row['unknown']}"
     return ring.used.get(id_, "nothing").partition(" is sealed")[0].partition(" are sealed")[0]
 
 
@@ -132,9 +132,9 @@ def rotate(
             }
         )  # fmt: skip
     else:
-        output.say(f"{done.credentials} credentials sealed anew under key {bunch.vault.current}")
-        output.say(f"{done.identities} identifiers remembered anew under pepper {bunch.peppers.current}")
-        for line in [*_droppable(done.rings), *_bound(done.bound)]:
+        output.say(f"credentials sealed anew under key {bunch.vault.current}: {done.credentials}")
+        output.say(f"identifiers remembered anew under pepper {bunch.peppers.current}: {done.identities}")
+        for line in [*_droppable(done.rings), *_bound(done.rings, done.bound)]:
             output.say(line)
         for why in done.broken:
             output.note(f"left as it is: {why}")
@@ -148,10 +148,12 @@ def _droppable(rings: "Sequence[Ring]") -> list[str]:
     return [f"may be dropped from {VARIABLES[ring.kind]}: {id_}" for ring in rings for id_ in ring.droppable]
 
 
-def _bound(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _bound(rings: "Sequence[Ring]", rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Only digests of them are kept: nobody can put them under another pepper."""
+    pepper = rings[0]
     return [
-        f"must stay in OUTREACH_PEPPER: {row['pepper']}; {row['erased']} identifiers of erased people and {row['unknown']} opt-outs of unknown "
-        "ones are bound to it, for their words are not kept"
+        f"{'given up' if pepper.given_up(row['pepper']) else 'must stay in OUTREACH_PEPPER'}: {row['pepper']}; of these only digests are kept: "
+        f"identifiers of erased people: {row['erased']}, opt-outs of unknown ones: {row['unknown']}"
         for row in rows
     ]
 

@@ -28,6 +28,7 @@ from outreach.runtime.rotate import Rotated, rotate
 from outreach.settings import Settings
 from outreach.simulator import id_of_handle
 from outreach.vault import Vault
+from tests.integration.cli_support import Terminal, add_account, set_environment
 from tests.integration.connect_support import account, told
 from tests.integration.law_support import acts, friends, open_house, roomy_account, sql
 from tests.integration.test_erasure import everything
@@ -426,3 +427,53 @@ def test_a_pepper_that_is_lost_costs_those_of_whom_there_are_only_digests(house:
     assert free(house) == ["Ann", "Xeno", "Yves"], "bob is here, and stays out"
     (pepper, _) = house.db.run(lambda tx: rings(tx, house.ctx.vault, house.ctx.peppers))
     assert pepper.missing == []
+
+
+# --- as typed --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(
+    servers: Servers, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Terminal:  # fmt: skip
+    set_environment(monkeypatch, servers, database_url, tmp_path)
+    monkeypatch.setenv("OUTREACH_KEYS", OLD)
+    found = Terminal(capsys)
+    found("migrate")
+    add_account(found)
+    return found
+
+
+def test_a_lost_key_as_an_operator_meets_it(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = Vault.of(OLD).current, Vault.of(NEW).current
+    said = [terminal("keys", "check")]
+    monkeypatch.setenv("OUTREACH_KEYS", NEW)
+    for words in (("status",), ("worker",), ("scheduler",), ("web", "--port", "0")):
+        terminal(*words, code=2)
+        said.append(terminal.err)
+        assert f"lacks key {old}" in terminal.err and "account we" in terminal.err
+    found = terminal.json("keys", "check", code=1)
+    assert [(s["id"], s["ring"], s["stored"]) for s in found["secrets"] if s["kind"] == "key"] == [
+        (new, "current", "nothing"), (old, "MISSING", "1 credential"),
+    ]  # fmt: skip
+    doctor = terminal.json("doctor", code=1)
+    assert [c["health"] for c in doctor["checks"] if c["id"] == "O021"] == ["fail"]
+    terminal("pause", "--all", "--reason", "a key is lost")
+    terminal("keys", "rotate", code=2)
+    said += [terminal("keys", "rotate", "--stopped", code=2), terminal.err]
+    monkeypatch.setenv("OUTREACH_KEYS", f"{NEW},{OLD}")
+    terminal("status", code=2)
+    assert "never met" in terminal.err
+    said += [terminal("keys", "rotate", "--stopped"), terminal.err]
+    assert f"credentials sealed anew under key {new}: 1" in said[-2]
+    assert f"may be dropped from OUTREACH_KEYS: {old}" in said[-2]
+    monkeypatch.setenv("OUTREACH_KEYS", NEW)
+    terminal("status")
+    terminal("keys", "give-up", old, code=2)
+    terminal("keys", "give-up", old, "--yes", code=2)
+    assert not [s for s in (OLD, NEW, "very-secret-token") if s in "".join(said)]
+
+
+def test_a_fresh_key_is_a_good_one_and_never_the_same(terminal: Terminal) -> None:
+    one, other = terminal("keys", "new").strip(), terminal("keys", "new").strip()
+    assert one != other and len(Vault.of(f"{one},{other}").ids) == 2
