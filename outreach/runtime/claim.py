@@ -156,9 +156,9 @@ class _Claiming:
         try:
             asked = _call(self.ctx, prepared)
         except CannotOpen:
-            # The account's row is held: it stops here, and is judged so when we start over.
+            # The account's row is held: it stops here, and is judged so when we start over, a little later.
             lock_out(self.ctx.vault, self.tx, execution.account_id, self.now)
-            return NotClaimed(hints=[prepared.again()])
+            return NotClaimed(hints=[hints.perform(prepared.kind, prepared.execution_id, _SOON_SECONDS)])
         # Stamps of an account never run backwards, whatever the machines' clocks do.
         now = max(facts.now, row["last_stamp"] or facts.now)
         deadline = now + self.ctx.call_deadline
