@@ -50,7 +50,7 @@ def add(
     """Never contact them again: binding for every new send when it returns; their leads end."""
     from outreach.audience.aliases import alias
     from outreach.peppers import ID_CHARACTERS
-    from outreach.runtime.optout import opt_out, opt_out_identifier
+    from outreach.runtime.optout import opt_out, opt_out_spelt
 
     with opened(ctx) as app:
         person_id, identifier = _person_or_identifier(app, who)
@@ -62,7 +62,7 @@ def add(
         else:
             assert identifier is not None
             kind, value = identifier.kind.value, identifier.value
-            opt_out_identifier(
+            opt_out_spelt(
                 app.context, kind, value, reason=reason, source=_SOURCE, evidence={}, actor=operator()
             )
             digest = str(app.context.db.run(lambda tx: _digest(app, tx, identifier)))
