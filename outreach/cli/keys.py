@@ -107,7 +107,7 @@ def _stored(ring: "Ring", id_: str, digests: dict[str, Any]) -> str:
     if id_ in digests:
         row = digests[id_]
         return f"identifiers: {row['identities']}, of erased people: {row['erased']}; opt-outs of unknown ones: {row['unknown']}"
-    return ring.used.get(id_, "nothing").partition(" is sealed")[0].partition(" are sealed")[0]
+    return ring.used.get(id_, "nothing")
 
 
 @keys.command()

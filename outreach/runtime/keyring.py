@@ -59,7 +59,7 @@ class Ring:
         if self.missing:
             lost = self.missing[0]
             return ConfigurationError(
-                f"{variable} lacks {self.kind} {lost}, and {self.used[lost]}; it holds {held}. Nothing is sent",
+                f"{variable} lacks {self.kind} {lost}, under which stand {self.used[lost]}; it holds {held}. Nothing is sent",
                 hint=f"set it again, in the ring: {variable}=CURRENT,OLDER; outreach keys check tells more. Is it lost for ever? "
                 f"docs/runbook.md, A key is lost, says what that costs",
             )
@@ -78,7 +78,7 @@ def rings(tx: Tx, vault: Vault, peppers: Peppers) -> list[Ring]:
     for row in keys.met(tx):
         met[row["kind"]][row["id"]] = row
     sealed = {id_: _sealed(rows) for id_, rows in keys.keys_in_use(tx).items()}
-    remembered = dict.fromkeys(keys.peppers_in_use(tx), "people are remembered under it")
+    remembered = dict.fromkeys(keys.peppers_in_use(tx), "digests of identifiers")
     return [
         Ring(kind=PEPPER, ids=peppers.ids, met=met[PEPPER], used=remembered),
         Ring(kind=KEY, ids=vault.ids, met=met[KEY], used=sealed),
@@ -88,25 +88,24 @@ def rings(tx: Tx, vault: Vault, peppers: Peppers) -> list[Ring]:
 def _sealed(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(f"{row['of']} {row['name']}" for row in rows))
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return f"{len(rows)} credential{'s are' if len(rows) > 1 else ' is'} sealed under it ({', '.join(names[:_FEW])}{more})"
+    return f"{len(rows)} credential{'s' if len(rows) > 1 else ''} of {', '.join(names[:_FEW])}{more}"
 
 
 def require_keys(db: Database, vault: Vault, peppers: Peppers, now: datetime) -> None:
     """Learn what is new in the rings. Raises ConfigurationError where this process must not work."""
 
-    def work(tx: Tx, locked: bool) -> bool:
-        found = rings(tx, vault, peppers)
-        for ring in found:
-            if (fault := ring.fault()) is not None:
-                raise fault
-        for ring in found:
-            if locked and ring.new:
-                keys.learn(tx, ring.kind, ring.new, now)
-        return any(ring.new for ring in found)
-
     def learn(tx: Tx) -> None:
         keys.lock(tx)
-        work(tx, locked=True)
+        for ring in _sound(tx, vault, peppers):
+            keys.learn(tx, ring.kind, ring.new, now)
 
-    if db.run(lambda tx: work(tx, locked=False)):
+    if any(ring.new for ring in db.run(lambda tx: _sound(tx, vault, peppers))):
         db.run(learn)
+
+
+def _sound(tx: Tx, vault: Vault, peppers: Peppers) -> list[Ring]:
+    found = rings(tx, vault, peppers)
+    for ring in found:
+        if (fault := ring.fault()) is not None:
+            raise fault
+    return found

@@ -158,8 +158,8 @@ def test_whatever_wants_the_account_finds_it_shut(house: House, column: str) -> 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"keys": NEW}, "credentials are sealed under it"),
-        ({"pepper": "new"}, "people are remembered under it"),
+        ({"keys": NEW}, "5 credentials of account us, account we, app sim"),
+        ({"pepper": "new"}, "digests of identifiers"),
         ({"keys": f"{NEW},{OLD}"}, "has never met"),
         ({"pepper": "new,old"}, "has never met"),
     ],
@@ -456,7 +456,7 @@ def test_a_lost_key_as_an_operator_meets_it(terminal: Terminal, monkeypatch: pyt
         assert f"lacks key {old}" in terminal.err and "account we" in terminal.err
     found = terminal.json("keys", "check", code=1)
     assert [(s["id"], s["ring"], s["stored"]) for s in found["secrets"] if s["kind"] == "key"] == [
-        (new, "current", "nothing"), (old, "MISSING", "1 credential"),
+        (new, "current", "nothing"), (old, "MISSING", "1 credential of account we"),
     ]  # fmt: skip
     doctor = terminal.json("doctor", code=1)
     assert [c["health"] for c in doctor["checks"] if c["id"] == "O021"] == ["fail"]
