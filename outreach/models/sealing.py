@@ -177,6 +177,11 @@ def try_lock(tx: Tx) -> bool:
     return bool(tx.value("SELECT pg_try_advisory_xact_lock(%s)", (SEAL_LOCK,)))
 
 
+def lock(tx: Tx) -> None:
+    """Become it, after whoever seals now."""
+    tx.value("SELECT pg_advisory_xact_lock(%s)", (SEAL_LOCK,))
+
+
 def oldest_open(tx: Tx) -> int:
     """Below this tx everything is over: committed, or never seen."""
     return int(tx.value("SELECT pg_snapshot_xmin(pg_current_snapshot())::text"))
