@@ -74,13 +74,13 @@ def tail(
 
     Ids are given out in one order and committed in another, so nobody who follows ids alone sees every event. Transactions
     below the oldest open one are over: what they wrote is final.
-    """
+    """  # id + 0: the range of tx narrows it, a generation is most of the log
     end = here(tx)
     begin = after if after.generation == end.generation else Place(end.generation, 0, 0)
     rows = tx.rows(
         f"""
         SELECT {_SHOWN}, tx::text AS tx FROM event
-         WHERE id >= (SELECT first_event_id FROM event_generation WHERE id = %(generation)s)
+         WHERE id + 0 >= (SELECT first_event_id FROM event_generation WHERE id = %(generation)s)
            AND tx >= %(from)s::xid8 AND tx < %(to)s::xid8 AND (tx > %(from)s::xid8 OR id > %(after)s) AND {_CHOSEN}
          ORDER BY tx, id LIMIT %(limit)s""",
         {

@@ -20,6 +20,8 @@ LEAF = (
     "int8send(id) || timestamptz_send(at) || xid8send(tx) || int4send(coalesce(lead_seq, 0))"
     f" || sha256(convert_to(json_build_array({_SAYS})::text, 'UTF8'))"
 )
+#: Not by an index: a generation is most of the log, and the range of tx is what narrows it.
+_OF_GENERATION = "id + 0 >= %s AND id + 0 < %s"
 _ENDLESS = 2**63 - 1
 
 
@@ -104,7 +106,7 @@ def unsealed_between(tx: Tx, begin: datetime, end: datetime) -> int:
     return sum(
         int(
             tx.value(
-                "SELECT count(*) FROM event WHERE at >= %s AND at < %s AND id >= %s AND id < %s AND tx >= %s::xid8",
+                f"SELECT count(*) FROM event WHERE at >= %s AND at < %s AND {_OF_GENERATION} AND tx >= %s::xid8",
                 (begin, end, first, beyond, str(from_tx)),
             )
         )
@@ -167,6 +169,14 @@ def latest_seals(tx: Tx, limit: int) -> list[Seal]:
     ]
 
 
+def sealed_to(tx: Tx, generation: int) -> int:
+    """The tx up to which a generation is sealed; 0: not at all."""
+    return int(
+        tx.value("SELECT to_tx::text FROM seal WHERE generation = %s ORDER BY id DESC LIMIT 1", (generation,))
+        or 0
+    )
+
+
 def _seal(row: Row) -> Seal:
     made = {name: bytes(row[name]) for name in ("root", "previous", "head")}
     return Seal(**{**row, **made, "from_tx": int(row["from_tx"]), "to_tx": int(row["to_tx"])})
@@ -202,7 +212,7 @@ class Ahead:
 
 _AHEAD = """
 WITH ahead AS MATERIALIZED (
-    SELECT tx FROM event WHERE id >= %(first)s AND id < %(end)s AND tx >= %(from)s::xid8 AND (%(to)s::text IS NULL OR tx < %(to)s::xid8)
+    SELECT tx FROM event WHERE id + 0 >= %(first)s AND id + 0 < %(end)s AND tx >= %(from)s::xid8 AND (%(to)s::text IS NULL OR tx < %(to)s::xid8)
      ORDER BY tx LIMIT %(limit)s + 1)
 SELECT (SELECT count(*) FROM ahead) AS events, (SELECT tx::text FROM ahead ORDER BY tx LIMIT 1) AS first,
        (SELECT tx::text FROM ahead ORDER BY tx DESC LIMIT 1) AS last, (SELECT tx::text FROM ahead ORDER BY tx OFFSET %(limit)s LIMIT 1) AS beyond"""
@@ -228,8 +238,8 @@ def ahead(tx: Tx, generation: Generation, *, from_tx: int, to_tx: int | None, li
 def leaves(tx: Tx, generation: Generation, *, from_tx: int, to_tx: int) -> bytes:
     """The leaves of the events in this range as they stand now, in their order."""
     found = tx.value(
-        f"SELECT string_agg({LEAF}, ''::bytea ORDER BY tx, id) FROM event"
-        " WHERE id >= %s AND id < %s AND tx >= %s::xid8 AND tx < %s::xid8",
+        f"SELECT string_agg(q.leaf, ''::bytea ORDER BY q.tx, q.id) FROM (SELECT id, tx, {LEAF} AS leaf FROM event"
+        f" WHERE {_OF_GENERATION} AND tx >= %s::xid8 AND tx < %s::xid8 OFFSET 0) q",
         (generation.first, generation.end, str(from_tx), str(to_tx)),
     )
     return b"" if found is None else bytes(found)
