@@ -4,7 +4,8 @@ Each tampering is done, looked for, and taken back in one transaction, so the lo
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ Throw = Callable[[str], float]
 
 
 @dataclass(frozen=True, slots=True)
-class _Inside:
+class Inside:
     """Reads in a transaction that is open."""
 
     tx: Tx
@@ -171,12 +172,16 @@ def _tamper(
     heads: Sequence[Noted],
     look: Callable[..., Verified],
 ) -> tuple[str, bool]:
-    done, seen = "", False
-    try:
-        with db.transaction() as tx:
-            tampering.disarm(tx)
-            done = way(tx, throw)
-            seen = bool(look(_Inside(tx), heads=heads).findings)
-            raise _TakeBack
-    except _TakeBack:
-        return done, seen
+    with taken_back(db) as inside:
+        done = way(inside.tx, throw)
+        seen = bool(look(inside, heads=heads).findings)
+    return done, seen
+
+
+@contextmanager
+def taken_back(db: Database) -> Iterator[Inside]:
+    """A transaction in which nothing holds, and of which nothing stays."""
+    with suppress(_TakeBack), db.transaction() as tx:
+        tampering.disarm(tx)
+        yield Inside(tx)
+        raise _TakeBack

@@ -79,7 +79,7 @@ def tail(
     begin = after if after.generation == end.generation else Place(end.generation, 0, 0)
     rows = tx.rows(
         f"""
-        SELECT {_SHOWN}, tx::text AS tx FROM event
+        SELECT {_SHOWN}, tx::text AS of_tx FROM event
          WHERE id + 0 >= (SELECT first_event_id FROM event_generation WHERE id = %(generation)s)
            AND tx >= %(from)s::xid8 AND tx < %(to)s::xid8 AND (tx > %(from)s::xid8 OR id > %(after)s) AND {_CHOSEN}
          ORDER BY tx, id LIMIT %(limit)s""",
@@ -88,7 +88,7 @@ def tail(
             "kind": kind, "limit": limit,
         },
     )  # fmt: skip
-    places = [Place(end.generation, int(row.pop("tx")), row["id"]) for row in rows]
+    places = [Place(end.generation, int(row.pop("of_tx")), row["id"]) for row in rows]
     return rows, places[-1] if len(rows) == limit else end
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+import psycopg2
+
 from outreach.errors import ConflictError
 from outreach.models.base import Row, Tx
 
@@ -19,6 +21,23 @@ _SAYS = "kind, lead_id, lead_seq IS NULL, person_id, sequence_id, account_id, ex
 LEAF = (
     "int8send(id) || timestamptz_send(at) || xid8send(tx) || int4send(coalesce(lead_seq, 0))"
     f" || sha256(convert_to(json_build_array({_SAYS})::text, 'UTF8'))"
+)
+#: Every column of an event: each of them is in its leaf, and in each line of a month that leaves as a file.
+COLUMNS = frozenset(
+    [
+        "id",
+        "at",
+        "kind",
+        "lead_id",
+        "lead_seq",
+        "person_id",
+        "sequence_id",
+        "account_id",
+        "execution_id",
+        "actor",
+        "payload",
+        "tx",
+    ]
 )
 #: Not by an index: a generation is most of the log, and the range of tx is what narrows it.
 _OF_GENERATION = "id + 0 >= %s AND id + 0 < %s"
@@ -122,6 +141,24 @@ def _unsealed_from(generation: int, last: Seal | None) -> int | None:
     return last.to_tx if generation == last.generation else None
 
 
+def seals_of(tx: Tx, begin: datetime, end: datetime) -> tuple[int, int] | None:
+    """The first and the last seal over events of these instants; None: there are none."""
+    found = []
+    for generation in generations(tx):
+        for order in ("ASC", "DESC"):
+            at = tx.value(
+                f"SELECT e.tx::text FROM event e WHERE at >= %s AND at < %s AND {_OF_GENERATION} ORDER BY e.tx {order} LIMIT 1",
+                (begin, end, generation.first, generation.end),
+            )
+            if at is not None:
+                found += tx.rows(
+                    "SELECT id FROM seal WHERE generation = %s AND from_tx <= %s::xid8 AND to_tx > %s::xid8",
+                    (generation.id, at, at),
+                )
+    ids = [row["id"] for row in found]
+    return (min(ids), max(ids)) if ids else None
+
+
 def note_export(
     tx: Tx, *, month: date, events: int, sha256: str, seals: tuple[int, int] | None, now: datetime
 ) -> None:
@@ -210,12 +247,13 @@ class Ahead:
     beyond: int | None
 
 
+# Qualified: a bare tx in ORDER BY would be the text of the select list, and 100 would come before 99.
 _AHEAD = """
 WITH ahead AS MATERIALIZED (
     SELECT tx FROM event WHERE id + 0 >= %(first)s AND id + 0 < %(end)s AND tx >= %(from)s::xid8 AND (%(to)s::text IS NULL OR tx < %(to)s::xid8)
      ORDER BY tx LIMIT %(limit)s + 1)
-SELECT (SELECT count(*) FROM ahead) AS events, (SELECT tx::text FROM ahead ORDER BY tx LIMIT 1) AS first,
-       (SELECT tx::text FROM ahead ORDER BY tx DESC LIMIT 1) AS last, (SELECT tx::text FROM ahead ORDER BY tx OFFSET %(limit)s LIMIT 1) AS beyond"""
+SELECT (SELECT count(*) FROM ahead) AS events, (SELECT q.tx::text FROM ahead q ORDER BY q.tx LIMIT 1) AS first,
+       (SELECT q.tx::text FROM ahead q ORDER BY q.tx DESC LIMIT 1) AS last, (SELECT q.tx::text FROM ahead q ORDER BY q.tx OFFSET %(limit)s LIMIT 1) AS beyond"""
 
 
 def ahead(tx: Tx, generation: Generation, *, from_tx: int, to_tx: int | None, limit: int) -> Ahead | None:
@@ -251,12 +289,15 @@ def kept_leaves(tx: Tx, seal_id: int) -> bytes:
 
 
 def leaves_of_lines(tx: Tx, lines: Sequence[str]) -> bytes:
-    """The leaves of events that stand in a file, a JSON object with every column each; in the lines' order."""
-    found = tx.value(
-        f"SELECT string_agg({LEAF}, ''::bytea ORDER BY n) FROM unnest(%s::text[]) WITH ORDINALITY u (line, n)"
-        " CROSS JOIN LATERAL jsonb_populate_record(NULL::event, u.line::jsonb) e",
-        (list(lines),),
-    )
+    """The leaves of events that stand in a file, a JSON object with every column each; in the lines' order. Raises ValueError."""
+    try:
+        found = tx.value(
+            f"SELECT string_agg({LEAF}, ''::bytea ORDER BY n) FROM unnest(%s::text[]) WITH ORDINALITY u (line, n)"
+            " CROSS JOIN LATERAL jsonb_populate_record(NULL::event, u.line::jsonb) e",
+            (list(lines),),
+        )
+    except psycopg2.DataError as error:
+        raise ValueError(str(error)) from error
     return b"" if found is None else bytes(found)
 
 

@@ -50,6 +50,18 @@ def seal_next(ctx: Context) -> Seal | None:
     return made.seal if made else None
 
 
+def for_the_journal(last: Seal | None, made: Seal) -> dict[str, int | str] | None:
+    """What of a seal goes to the off-box journal, as the line of kind `seal`: its head, at most one an hour. None: not this one.
+
+    One head proves everything before it; a line a minute would drown what the journal is for.
+    """
+    if last is not None and last.at.replace(minute=0, second=0, microsecond=0) == made.at.replace(
+        minute=0, second=0, microsecond=0
+    ):
+        return None
+    return {"seal": made.id, "head": made.head.hex()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Made:
     seal: Seal

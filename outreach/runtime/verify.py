@@ -273,6 +273,8 @@ class _Check:
 def _in_words(one: Difference, row: Row | None) -> tuple[str, str]:
     """What happened to one event, and how it shows. `row`: where its id stands now."""
     was, now = one.was, one.now
+    if one.wrong is Wrong.DELETED and was and row and int(row["tx"]) == was.tx:
+        return "reordered", "it is not of its generation any more"
     if one.wrong is Wrong.DELETED and was and row:
         return "reordered", f"it was written by transaction {was.tx}, and says {row['tx']} now"
     if one.wrong is Wrong.DELETED:

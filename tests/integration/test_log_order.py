@@ -59,6 +59,14 @@ def test_a_reader_who_takes_a_few_at_a_time_misses_none(db: Database) -> None:
     assert seen == list("aAbBcCdDeE")
 
 
+def test_the_order_is_that_of_numbers(db: Database) -> None:
+    """The place before any of this cluster's own: 99 comes before 100."""
+    for number in (100, 99, 101):
+        dump(db, [str(number)], tx=number)
+    assert read_on(db, Place(1, 0, 0)) == (["99", "100", "101"], db.run(events.here))
+    assert read_on(db, Place(1, 0, 0), limit=2)[0] == ["99", "100"]
+
+
 def test_a_restored_dump_is_over_and_new_events_follow_it(db: Database) -> None:
     dump(db, ["old", "older"], tx=10**12)
     before = db.run(events.here)

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from outreach.chaos.tampering import Throw, heads_of, try_to_tamper
+from outreach.chaos.tampering import Throw, taken_back, try_to_tamper
 from outreach.ids import bucket
-from outreach.models import sealing, tampering
+from outreach.models import tampering
 from outreach.models.base import Database, Tx
 from outreach.models.sealing import Seal
 from outreach.runtime import seal as sealer
 from outreach.runtime.context import Context
-from outreach.runtime.verified import Finding, Noted
+from outreach.runtime.verified import Reader
 from outreach.runtime.verify import verify
 
 pytestmark = pytest.mark.servers
@@ -83,3 +83,70 @@ def test_a_hundred_tamperings_are_found(log: Database) -> None:
     assert (trial.false_alarms, trial.events) == (0, EVENTS)
     assert trial.unseen == []
     assert sum(trial.tried.values()) == 100 and len(trial.tried) >= 20
+
+
+# --- what they are called -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(db: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """400 events of 20 leads, each written by a transaction of its own, under four seals."""
+    monkeypatch.setattr(sealer, "BATCH", 100)
+    fill(db, 400, leads=20)
+    assert [seal.events for seal in seal_all(db)] == [100] * 4
+    return db
+
+
+def found(db: Reader, **options: Any) -> list[tuple[str, int | None, int | None, int | None]]:
+    return [(f.what, f.seal, f.lead, f.event) for f in verify(db, **options).findings]
+
+
+Deed = Callable[[Tx], Any]
+NAMED: dict[str, tuple[Deed, list[tuple[str, int | None, int | None, int | None]]]] = {
+    "nothing": (lambda _: None, []),
+    "words": (lambda tx: tampering.edit(tx, 150, "payload"), [("changed", 2, 10, 150)]),
+    "an instant": (lambda tx: tampering.edit(tx, 150, "at, by a microsecond"), [("changed", 2, 10, 150)]),
+    "deleted": (lambda tx: tampering.delete(tx, 150), [("deleted", 2, None, 150), ("gap", None, 10, None)]),
+    "deleted and renumbered": (lambda tx: tampering.delete_and_renumber(tx, 390), [("deleted", 4, None, 390)]),
+    "added": (lambda tx: tampering.forge(tx, 150), [("added", 2, 10, 401), ("gap", None, 10, None)]),
+    "words exchanged": (
+        lambda tx: tampering.swap(tx, 150, 152, "kind, lead_id, person_id, account_id, execution_id, payload"),
+        [("reordered", 2, 12, 150), ("reordered", 2, 10, 152)],
+    ),
+    "ids exchanged": (lambda tx: tampering.exchange_ids(tx, 150, 152), [("reordered", 2, 12, 150), ("reordered", 2, 10, 152)]),
+    "own numbers exchanged": (
+        lambda tx: tampering.swap(tx, 150, 170, "lead_seq"), [("reordered", 2, 10, 150), ("reordered", 2, 10, 170)],
+    ),
+    "another transaction of the same seal": (
+        lambda tx: tx.execute("UPDATE event SET tx = '162' WHERE id = 150"), [("reordered", 2, 10, 150)],
+    ),
+    "another seal's transaction": (
+        lambda tx: tx.execute("UPDATE event SET tx = '12' WHERE id = 150"), [("added", 1, 10, 150), ("reordered", 2, 10, 150)],
+    ),
+    "another id": (lambda tx: tampering.edit(tx, 150, "id"), [("reordered", 2, None, 150)]),
+    "a transaction that is not come to": (
+        lambda tx: tampering.edit(tx, 400, "tx, to one that is not come to"), [("reordered", 4, 20, 400), ("added", None, 20, 400)],
+    ),
+    "a seal gone": (lambda tx: tampering.drop_seal(tx, 2), [("seal", 3, None, None), ("seal", 3, None, None)]),
+    "a seal's instant": (lambda tx: tx.execute("UPDATE seal SET at = at + interval '1 s' WHERE id = 3"), [("seal", 3, None, None)]),
+    "a seal's leaves": (
+        lambda tx: tx.execute("UPDATE seal SET leaves = set_byte(leaves, 59, 255 - get_byte(leaves, 59)) WHERE id = 3"),
+        [("seal", 3, None, None), ("changed", 3, 1, 201)],
+    ),
+    "a generation": (
+        lambda tx: tx.execute("UPDATE event_generation SET first_event_id = 2"),
+        [("seal", 1, None, None), ("reordered", 1, 1, 1), *(("seal", n, None, None) for n in (2, 3, 4))],
+    ),
+    "a lead that forgets its last event": (
+        lambda tx: tx.execute("UPDATE lead SET event_seq = 19 WHERE id = 7"), [("gap", None, 7, None)],
+    ),
+}  # fmt: skip
+
+
+def test_each_has_its_name_and_its_place(small: Database) -> None:
+    seen = {}
+    for what, (deed, _) in NAMED.items():
+        with taken_back(small) as inside:
+            deed(inside.tx)
+            seen[what] = found(inside)
+    assert seen == {what: expected for what, (_, expected) in NAMED.items()}
