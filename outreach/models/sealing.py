@@ -219,6 +219,21 @@ def _seal(row: Row) -> Seal:
     return Seal(**{**row, **made, "from_tx": int(row["from_tx"]), "to_tx": int(row["to_tx"])})
 
 
+def oldest_unsealed_at(tx: Tx) -> datetime | None:
+    """When the first event happened that no seal covers; None: all are sealed."""
+    last = newest_seal(tx)
+    for generation in generations(tx):
+        from_tx = _unsealed_from(generation.id, last)
+        if from_tx is not None:
+            at: datetime | None = tx.value(
+                f"SELECT e.at FROM event e WHERE {_OF_GENERATION} AND e.tx >= %s::xid8 ORDER BY e.tx LIMIT 1",
+                (generation.first, generation.end, str(from_tx)),
+            )
+            if at is not None:
+                return at
+    return None
+
+
 def try_lock(tx: Tx) -> bool:
     """Is this transaction the one that seals?"""
     return bool(tx.value("SELECT pg_try_advisory_xact_lock(%s)", (SEAL_LOCK,)))
