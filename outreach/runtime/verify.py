@@ -308,10 +308,10 @@ def _is_whole(row: Row, *, left: bool) -> bool:
 def _what_is_missing(numbers: Sequence[int], last: int) -> str:
     twice = sorted(number for number, times in Counter(numbers).items() if times > 1)
     if twice:
-        return f"its events {_listed(twice)} are there twice"
+        return f"of its {last} events these numbers are there twice: {_listed(twice)}"
     gaps = sorted({*range(1, last + 1)} - {*numbers})
     if gaps:
-        return f"its events {_listed(gaps)} of {last} are not there"
+        return f"of its {last} events these numbers are not there: {_listed(gaps)}"
     return f"it has events beyond number {last}, its last"
 
 

@@ -169,6 +169,19 @@ def test_a_trial_says_what_a_blind_eye_has_not_seen(small: Database) -> None:
     assert trial.unseen == ["cut the end off", "edit, and make every later seal anew"] * 2
 
 
+def test_nothing_is_not_zero(db: Database) -> None:
+    db.run(
+        lambda tx: tx.execute(
+            "INSERT INTO event (at, kind, actor) VALUES (%s, 'InstancePaused', 'x')", (NOW,)
+        )
+    )
+    seal_all(db)
+    for column in ("lead_id", "lead_seq", "person_id", "sequence_id", "account_id", "execution_id"):
+        with taken_back(db) as inside:
+            inside.tx.execute(f"UPDATE event SET {column} = 0")
+            assert [what for what, *_ in found(inside)] == ["changed"], column
+
+
 # --- heads that were noted elsewhere ----------------------------------------------------------------------------------
 
 
