@@ -66,4 +66,6 @@ class EventKind(StrEnum):
     INSTANCE_PAUSED = "InstancePaused"
     INSTANCE_RESUMED = "InstanceResumed"
     LIVE_SWITCHED = "LiveSwitched"
+    #: a month of the log has left the database as a file
+    EVENTS_EXPORTED = "EventsExported"
     TOKEN_REFRESHED = "TokenRefreshed"  # noqa: S105  an event's name
