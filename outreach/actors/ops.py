@@ -9,6 +9,7 @@ from outreach.runtime.heartbeat import beat
 from outreach.runtime.notifying import deliver
 from outreach.runtime.reconcile import reconcile
 from outreach.runtime.refresh import refresh
+from outreach.runtime.retaining import retain
 
 
 @dramatiq.actor(queue_name="engine")
@@ -30,6 +31,13 @@ def refresh_token(account_id: int) -> None:
     """Fetch fresh tokens for an account."""
     app = current()
     app.hint(refresh(app.context, account_id))
+
+
+@dramatiq.actor(queue_name="engine")
+def retain_content(_nothing: int) -> None:
+    """Let go what was kept for long enough, and what somebody asked us to delete."""
+    app = current()
+    app.hint(retain(app.context))
 
 
 # On the queue of ticks and answers: whoever must be told must not stand behind the leads. They speak of no row, so their id is nothing.

@@ -66,4 +66,9 @@ class EventKind(StrEnum):
     INSTANCE_PAUSED = "InstancePaused"
     INSTANCE_RESUMED = "InstanceResumed"
     LIVE_SWITCHED = "LiveSwitched"
+    #: what was kept for long enough is gone: how much of which kind
+    RETENTION_RAN = "RetentionRan"
+    RETENTION_SET = "RetentionSet"
+    #: somebody asked us to delete a message, or all of an account, and it is done
+    CONTENT_DELETED = "ContentDeleted"
     TOKEN_REFRESHED = "TokenRefreshed"  # noqa: S105  an event's name

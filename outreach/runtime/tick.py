@@ -17,7 +17,7 @@ from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
 from outreach.providers.base import InboundKind
-from outreach.runtime import hints
+from outreach.runtime import hints, retaining
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint, Hints
 from outreach.runtime.moving import LOOK_AGAIN
@@ -57,10 +57,12 @@ def tick(ctx: Context) -> Hints:
         now = ctx.clock.at(tx.database_now())
         instance.set_ticked(tx, now)
         make_partitions(tx, now)
-        if instance.read(tx).paused_at is not None:
+        here = instance.read(tx)
+        kept = [hints.retain()] if retaining.is_due(ctx, here.retained_at, now) else []
+        if here.paused_at is not None:
             open_ = ticks.claim_open(tx, now=now, lease=now + ctx.hint_lease, limit=_MOST_OTHERS)
-            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_)]
-        return [*_always(ctx, tx, now), *_due(ctx, tx, now)]
+            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_), *kept]
+        return [*_always(ctx, tx, now), *_due(ctx, tx, now), *kept]
 
     began = time.monotonic()
     found = ctx.db.run(work)
