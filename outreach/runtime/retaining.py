@@ -18,9 +18,7 @@ from outreach.runtime.hints import Hints
 
 #: Rows of one transaction.
 BATCH = 1000
-#: Real seconds: between two looks of the sweep; of one pass, so that a worker is never held for long; between two tries of somebody
-#: who waits for another's batch.
-LOOK_EVERY = 900.0
+#: Real seconds: of one pass, so that a worker is never held for long; between two tries of somebody who waits for another's batch.
 _PASS = 5.0
 _RETRY = 0.05
 _MOST_ASKED = 50
@@ -47,11 +45,6 @@ def retain(ctx: Context) -> Hints:
     while (state := batch(ctx).state) == "more" and time.monotonic() < until:
         pass
     return [*found, hints.retain()] if state == "more" else found
-
-
-def is_due(ctx: Context, looked_at: datetime | None, now: datetime) -> bool:
-    """Is it time for the sweep to look? A hint that is lost is given again."""
-    return looked_at is None or now - looked_at >= ctx.machine(LOOK_EVERY)
 
 
 def _look(ctx: Context, tx: Tx) -> list[int]:

@@ -17,7 +17,7 @@ from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
 from outreach.providers.base import InboundKind
-from outreach.runtime import hints, retaining
+from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint, Hints
 from outreach.runtime.moving import LOOK_AGAIN
@@ -32,6 +32,8 @@ _MOST_OTHERS = 2000
 _MOST_STRANGE = 500
 _MOST_INBOUND = 1000
 _MOST_EXPIRED = 500
+#: Real seconds.
+_LOOK_WHAT_IS_KEPT = 900.0
 #: How long the newest start of an account still matters for its pace.
 _RECENTLY = timedelta(hours=1)
 
@@ -58,7 +60,7 @@ def tick(ctx: Context) -> Hints:
         instance.set_ticked(tx, now)
         make_partitions(tx, now)
         here = instance.read(tx)
-        kept = [hints.retain()] if retaining.is_due(ctx, here.retained_at, now) else []
+        kept = _keeping(ctx, here.retained_at, now)
         if here.paused_at is not None:
             open_ = ticks.claim_open(tx, now=now, lease=now + ctx.hint_lease, limit=_MOST_OTHERS)
             return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_), *kept]
@@ -89,6 +91,12 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
     return [*found, *_telling(ctx, tx, now)]
+
+
+def _keeping(ctx: Context, looked_at: datetime | None, now: datetime) -> Hints:
+    """Every quarter of an hour: is something to be let go? A hint that is lost is given again."""
+    every = ctx.machine(_LOOK_WHAT_IS_KEPT)
+    return [hints.retain()] if looked_at is None or now - looked_at >= every else []
 
 
 def _telling(ctx: Context, tx: Tx, now: datetime) -> Hints:
