@@ -63,14 +63,15 @@ def close_connected_again(tx: Tx, now: datetime) -> None:
     )
 
 
-def open_ones(tx: Tx, limit: int) -> list[Row]:
-    """All that are not done, the most pressing first, with the account's name where it is one of ours."""
+def open_ones(tx: Tx, limit: int, *, pressing: datetime | None = None) -> list[Row]:
+    """Those that are not done, the most pressing first, with the account's name where it is one of ours; `pressing`: only those due by then."""
     return tx.rows(
         """
         SELECT d.id, d.scope, d.channel, a.name AS account, d.content_id, d.reason, d.asked_at, d.begin_at, d.due_by, d.erased
           FROM deletion d LEFT JOIN account a ON a.channel = d.channel AND a.external_id = d.account_key
-         WHERE d.done_at IS NULL ORDER BY d.due_by, d.id LIMIT %s""",
-        (limit,),
+         WHERE d.done_at IS NULL AND (%(pressing)s::timestamptz IS NULL OR d.due_by <= %(pressing)s)
+         ORDER BY d.due_by, d.id LIMIT %(limit)s""",
+        {"limit": limit, "pressing": pressing},
     )
 
 
