@@ -144,24 +144,26 @@ def erase_own(tx: Tx, account_id: int, dm_event_id: str, begin: datetime, end: d
 _WINDOW = 5000
 _BODIES = f"""
 WITH next AS (SELECT b.execution_id, b.written_at FROM message_body b WHERE b.execution_id > %(after)s ORDER BY b.execution_id LIMIT {_WINDOW}),
-     done AS (DELETE FROM message_body b USING next x, execution e
-               WHERE b.execution_id = x.execution_id AND e.id = x.execution_id AND e.account_id = %(account)s AND b.written_at <= %(until)s
-                 AND (%(all)s OR e.state NOT IN ('calling', 'in_doubt', 'held')) RETURNING b.execution_id, e.lead_id),
+     mine AS (SELECT e.id, e.lead_id FROM next x
+               CROSS JOIN LATERAL (SELECT y.id, y.lead_id, y.account_id, y.state FROM execution y WHERE y.id = x.execution_id OFFSET 0) e
+               WHERE e.account_id = %(account)s AND x.written_at <= %(until)s AND (%(all)s OR e.state NOT IN ('calling', 'in_doubt', 'held'))),
+     done AS (DELETE FROM message_body b WHERE b.execution_id = ANY (ARRAY(SELECT id FROM mine)) AND b.written_at <= %(until)s
+              RETURNING b.execution_id),
      -- a one-off send carries its words in its lead, too
-     leads AS (UPDATE lead l SET data = l.data - 'text' - 'subject' FROM done d WHERE l.id = d.lead_id AND l.key IS NOT NULL)
+     leads AS (UPDATE lead l SET data = l.data - 'text' - 'subject'
+                WHERE l.id = ANY (ARRAY(SELECT lead_id FROM mine)) AND l.key IS NOT NULL)
 SELECT (SELECT count(*) FROM done) AS n, count(*) AS seen, max(execution_id) AS last FROM next"""
 #: What was not understood yet is kept: it may be a stop.
 _MESSAGES = f"""
 WITH next AS (SELECT id FROM inbound WHERE id > %(after)s ORDER BY id LIMIT {_WINDOW}),
-     done AS (UPDATE inbound m SET text = NULL, raw = '{{}}', gone = 'purged' FROM next x
-               WHERE m.id = x.id AND m.channel = %(channel)s AND m.account_key = %(key)s AND m.received_at <= %(until)s
+     done AS (UPDATE inbound m SET text = NULL, raw = '{{}}', gone = 'purged'
+               WHERE m.id = ANY (ARRAY(SELECT id FROM next)) AND m.channel = %(channel)s AND m.account_key = %(key)s AND m.received_at <= %(until)s
                  AND m.state NOT IN {_UNREAD} AND (m.text IS NOT NULL OR m.raw <> '{{}}') RETURNING m.id)
 SELECT (SELECT count(*) FROM done) AS n, count(*) AS seen, max(id) AS last FROM next"""
 _ONE_OFFS = """
-WITH mine AS (SELECT l.id FROM lead l JOIN lead_binding b ON b.lead_id = l.id
-               WHERE l.key IS NOT NULL AND l.ended_at IS NOT NULL AND l.data ? 'text' AND l.ended_at > %(after)s AND l.ended_at <= %(until)s
-                 AND b.account_id = %(account)s)
-UPDATE lead l SET data = l.data - 'text' - 'subject' FROM mine m WHERE l.id = m.id"""
+UPDATE lead l SET data = l.data - 'text' - 'subject' WHERE l.id = ANY (ARRAY(
+       SELECT x.id FROM (SELECT id FROM lead WHERE key IS NOT NULL AND ended_at IS NOT NULL AND data ? 'text' AND ended_at <= %(until)s OFFSET 0) x
+        CROSS JOIN LATERAL (SELECT b.account_id FROM lead_binding b WHERE b.lead_id = x.id OFFSET 0) b WHERE b.account_id = %(account)s))"""
 
 
 def purge_bodies(tx: Tx, account_id: int, after: int, until: datetime, *, everything: bool) -> Row:
@@ -176,9 +178,7 @@ def purge_messages(tx: Tx, channel: str, account_key: str, after: int, until: da
 
 def purge_one_offs(tx: Tx, account_id: int, until: datetime) -> int:
     """Words that ended one-off leads of the account carry and that were never sent."""
-    return tx.execute(
-        _ONE_OFFS, {"account": account_id, "after": datetime.min.replace(tzinfo=until.tzinfo), "until": until}
-    )
+    return tx.execute(_ONE_OFFS, {"account": account_id, "until": until})
 
 
 def left_of(tx: Tx, channel: str, account_key: str, until: datetime) -> Row:

@@ -1,7 +1,8 @@
 """Retention's statements: what has been kept for long enough goes in batches of one short transaction each.
 
 Nothing here reads a table from end to end: what came in is walked once, by its ids, and remembered by a mark; words that were
-sent have an index by age; one-off sends an index of those that still have their words.
+sent have an index by age; one-off sends an index of those that still have their words. Rows of a batch are named by arrays and
+looked at one by one (joined, the planner would hash whole tables).
 """
 
 from collections.abc import Mapping, Sequence
@@ -98,10 +99,11 @@ WITH {_WANTED},
      far AS (SELECT coalesce((SELECT up_to FROM retention_mark WHERE kind = 'messages'), 0) AS id),
      ahead AS (SELECT m.id, m.received_at FROM inbound m WHERE m.id > (SELECT id FROM far) ORDER BY m.id LIMIT %(limit)s),
      seen AS (SELECT id FROM ahead WHERE id < coalesce((SELECT min(id) FROM ahead WHERE received_at > %(cutoff)s), 9223372036854775807)),
-     done AS (UPDATE inbound m SET text = NULL, raw = '{{}}', gone = 'age' FROM seen s
-               WHERE m.id = s.id AND {_HAS_WORDS} AND NOT {_NEEDED} RETURNING m.id),
+     done AS (UPDATE inbound m SET text = NULL, raw = '{{}}', gone = 'age'
+               WHERE m.id = ANY (ARRAY(SELECT id FROM seen)) AND {_HAS_WORDS} AND NOT {_NEEDED} RETURNING m.id),
      kept AS (INSERT INTO retention_left (inbound_id)
-              SELECT m.id FROM seen s JOIN inbound m ON m.id = s.id WHERE {_HAS_WORDS} AND m.id NOT IN (SELECT id FROM done)
+              SELECT m.id FROM inbound m
+               WHERE m.id = ANY (ARRAY(SELECT id FROM seen)) AND {_HAS_WORDS} AND m.id NOT IN (SELECT id FROM done)
                   ON CONFLICT DO NOTHING),
      mark AS (INSERT INTO retention_mark (kind, up_to) SELECT 'messages', max(id) FROM seen HAVING count(*) > 0
                   ON CONFLICT (kind) DO UPDATE SET up_to = excluded.up_to)
@@ -110,11 +112,12 @@ _LEFT = f"""
 WITH {_WANTED},
      next AS (SELECT inbound_id AS id FROM retention_left WHERE inbound_id > %(after)s ORDER BY 1 LIMIT %(limit)s),
      -- claimed anew by somebody they turned out to be of, or put under a longer limit: they stay on the list
-     over AS (SELECT m.id FROM next x JOIN inbound m ON m.id = x.id WHERE NOT {_NEEDED} AND m.received_at <= %(cutoff)s),
-     done AS (UPDATE inbound m SET text = NULL, raw = '{{}}', gone = 'age' FROM over o
-               WHERE m.id = o.id AND {_HAS_WORDS} AND NOT {_NEEDED} RETURNING m.id),
-     off AS (DELETE FROM retention_left l USING next x JOIN inbound m ON m.id = x.id
-              WHERE l.inbound_id = x.id AND (NOT {_HAS_WORDS} OR x.id IN (SELECT id FROM done)))
+     done AS (UPDATE inbound m SET text = NULL, raw = '{{}}', gone = 'age'
+               WHERE m.id = ANY (ARRAY(SELECT id FROM next)) AND {_HAS_WORDS} AND NOT {_NEEDED} AND m.received_at <= %(cutoff)s
+             RETURNING m.id),
+     off AS (DELETE FROM retention_left l WHERE l.inbound_id = ANY (ARRAY(
+              SELECT m.id FROM inbound m
+               WHERE m.id = ANY (ARRAY(SELECT id FROM next)) AND (NOT {_HAS_WORDS} OR m.id IN (SELECT id FROM done)))))
 SELECT (SELECT count(*) FROM done) AS n, (SELECT count(*) FROM next) AS seen, (SELECT max(id) FROM next) AS last"""
 
 
@@ -130,20 +133,21 @@ def revisit_messages(tx: Tx, cutoff: datetime, after: int, limit: int) -> Row:
 
 # --- what was sent ---------------------------------------------------------------------------------------------------
 
+_BODY_NEEDED = f"""((SELECT e.state FROM execution e WHERE e.id = b.execution_id) IN {_CALLS}
+                 OR (SELECT 1 FROM task t WHERE t.execution_id = b.execution_id AND t.state IN {_IN_HANDS} LIMIT 1) IS NOT NULL)"""
 _BODIES = f"""
 WITH next AS (SELECT execution_id, written_at FROM message_body
                WHERE written_at <= %(cutoff)s AND (written_at, execution_id) > (%(since)s, %(after)s)
                ORDER BY written_at, execution_id LIMIT %(limit)s),
-     done AS (DELETE FROM message_body b USING next x, execution e
-               WHERE b.execution_id = x.execution_id AND e.id = x.execution_id AND b.written_at <= %(cutoff)s AND e.state NOT IN {_CALLS}
-                 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.execution_id = x.execution_id AND t.state IN {_IN_HANDS})
+     done AS (DELETE FROM message_body b
+               WHERE b.execution_id = ANY (ARRAY(SELECT execution_id FROM next)) AND b.written_at <= %(cutoff)s AND NOT {_BODY_NEEDED}
              RETURNING b.execution_id)
 SELECT (SELECT count(*) FROM done) AS n, count(*) AS seen, max(written_at) AS since,
        (array_agg(execution_id ORDER BY written_at DESC, execution_id DESC))[1] AS after FROM next"""
 _LEADS = """
-WITH next AS (SELECT id FROM lead WHERE key IS NOT NULL AND ended_at IS NOT NULL AND data ? 'text' AND ended_at <= %(cutoff)s
-               ORDER BY ended_at LIMIT %(limit)s)
-UPDATE lead l SET data = l.data - 'text' - 'subject' FROM next x WHERE l.id = x.id"""
+UPDATE lead l SET data = l.data - 'text' - 'subject' WHERE l.id = ANY (ARRAY(
+       SELECT id FROM lead WHERE key IS NOT NULL AND ended_at IS NOT NULL AND data ? 'text' AND ended_at <= %(cutoff)s
+        ORDER BY ended_at LIMIT %(limit)s))"""
 
 
 def drop_bodies(tx: Tx, cutoff: datetime, since: datetime, after: int, limit: int) -> Row:
@@ -162,20 +166,20 @@ def drop_one_offs(tx: Tx, cutoff: datetime, limit: int) -> int:
 def drop_notices(tx: Tx, cutoff: datetime, limit: int) -> int:
     """Notices that were settled by then."""
     return tx.execute(
-        "DELETE FROM notice WHERE id IN (SELECT id FROM notice WHERE state <> 'waiting' AND settled_at <= %s LIMIT %s)",
+        "DELETE FROM notice WHERE id = ANY (ARRAY(SELECT id FROM notice WHERE state <> 'waiting' AND settled_at <= %s LIMIT %s))",
         (cutoff, limit),
     )
 
 
 _STRANGER = """
 p.updated_at <= %(cutoff)s
-AND NOT EXISTS (SELECT 1 FROM lead l WHERE l.person_id = p.person_id AND l.state = 'active')
-AND NOT EXISTS (SELECT 1 FROM inbound m WHERE m.person_id = p.person_id)
-AND NOT EXISTS (SELECT 1 FROM identity i CROSS JOIN LATERAL (SELECT 1 FROM execution e WHERE e.identity_id = i.id
-                                                               AND e.effect_by IS NOT NULL LIMIT 1) x WHERE i.person_id = p.person_id)"""
+AND (SELECT 1 FROM lead l WHERE l.person_id = p.person_id AND l.state = 'active' LIMIT 1) IS NULL
+AND (SELECT 1 FROM inbound m WHERE m.person_id = p.person_id LIMIT 1) IS NULL
+AND (SELECT 1 FROM (SELECT i.id FROM identity i WHERE i.person_id = p.person_id OFFSET 0) y
+      CROSS JOIN LATERAL (SELECT 1 FROM execution e WHERE e.identity_id = y.id AND e.effect_by IS NOT NULL LIMIT 1) x LIMIT 1) IS NULL"""
 _PROFILES = f"""
 WITH next AS (SELECT id FROM profile WHERE id > %(after)s ORDER BY id LIMIT {_WINDOW}),
-     done AS (DELETE FROM profile p USING next x WHERE p.id = x.id AND {_STRANGER} RETURNING p.id)
+     done AS (DELETE FROM profile p WHERE p.id = ANY (ARRAY(SELECT id FROM next)) AND {_STRANGER} RETURNING p.id)
 SELECT (SELECT count(*) FROM done) AS n, count(*) AS seen, max(id) AS last FROM next"""
 
 
@@ -189,17 +193,16 @@ def drop_profiles(tx: Tx, cutoff: datetime, after: int) -> Row:
 _MESSAGES_DUE = f"""
 WITH {_WANTED},
      far AS (SELECT coalesce((SELECT up_to FROM retention_mark WHERE kind = 'messages'), 0) AS id),
-     looked AS (SELECT * FROM (SELECT m.id FROM inbound m WHERE m.id > (SELECT id FROM far) AND m.received_at <= %(cutoff)s ORDER BY m.id LIMIT %(most)s) a
+     ahead AS (SELECT m.id, m.received_at FROM inbound m WHERE m.id > (SELECT id FROM far) ORDER BY m.id LIMIT %(most)s),
+     looked AS (SELECT id FROM ahead WHERE id < coalesce((SELECT min(id) FROM ahead WHERE received_at > %(cutoff)s), 9223372036854775807)
                 UNION SELECT inbound_id FROM retention_left),
      due AS (SELECT m.received_at, {_NEEDED} AS needed, coalesce(pg_column_size(m.text), 0) + pg_column_size(m.raw) AS size
-               FROM looked k JOIN inbound m ON m.id = k.id WHERE {_HAS_WORDS} AND m.received_at <= %(cutoff)s)
+               FROM inbound m WHERE m.id = ANY (ARRAY(SELECT id FROM looked)) AND {_HAS_WORDS} AND m.received_at <= %(cutoff)s)
 SELECT count(*) FILTER (WHERE NOT needed) AS rows, min(received_at) FILTER (WHERE NOT needed) AS oldest,
        coalesce(sum(size) FILTER (WHERE NOT needed), 0)::bigint AS bytes, count(*) FILTER (WHERE needed) AS needed FROM due"""
 _BODIES_DUE = f"""
-WITH due AS (SELECT b.written_at, pg_column_size(b.body) + coalesce(pg_column_size(b.subject), 0) AS size,
-                    e.state IN {_CALLS} OR EXISTS (SELECT 1 FROM task t WHERE t.execution_id = e.id AND t.state IN {_IN_HANDS}) AS needed
+WITH due AS (SELECT b.written_at, pg_column_size(b.body) + coalesce(pg_column_size(b.subject), 0) AS size, {_BODY_NEEDED} AS needed
                FROM (SELECT * FROM message_body WHERE written_at <= %(cutoff)s ORDER BY written_at, execution_id LIMIT %(most)s) b
-              CROSS JOIN LATERAL (SELECT x.id, x.state FROM execution x WHERE x.id = b.execution_id OFFSET 0) e
              UNION ALL
              (SELECT ended_at, pg_column_size(data), false FROM lead
                WHERE key IS NOT NULL AND ended_at IS NOT NULL AND data ? 'text' AND ended_at <= %(cutoff)s ORDER BY ended_at LIMIT %(most)s))

@@ -363,7 +363,6 @@ def test_no_statement_reads_a_table_from_end_to_end(house: House) -> None:
         return max(_actual_rows(row["QUERY PLAN"][0]["Plan"]))
 
     assert house.db.run(read) <= 1000
-    assert list(words(house).values()).count(None) == 20000  # no text was there from the beginning
     assert len(house.db.read("SELECT 1 FROM inbound WHERE gone = 'age'")) == 5
 
 
