@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from outreach.cli import connections
 from outreach.cli.connections import Need
+from outreach.cli.doctor_log import checks_of_log
 from outreach.cli.findings import Check, Health
 from outreach.cli.session import connected
 from outreach.settings import Settings
@@ -124,6 +125,7 @@ def _of_instance(settings: Settings, db: "Database", here: "Instance") -> Iterat
     )  # fmt: skip
     yield _addresses(here, accounts)
     yield _packs(clock.now())
+    yield from checks_of_log(db, clock, live=here.live)
 
 
 def _packs(now: datetime) -> Check:

@@ -71,4 +71,6 @@ class EventKind(StrEnum):
     RETENTION_SET = "RetentionSet"
     #: somebody asked us to delete a message, or all of an account, and it is done
     CONTENT_DELETED = "ContentDeleted"
+    #: a month of the log has left the database as a file
+    EVENTS_EXPORTED = "EventsExported"
     TOKEN_REFRESHED = "TokenRefreshed"  # noqa: S105  an event's name

@@ -91,3 +91,8 @@ def retain() -> Hint:
 def beat() -> Hint:
     """Send a sign of life."""
     return Hint("send_heartbeat", 0)
+
+
+def seal(*, going_on: bool = False) -> Hint:
+    """Put what is new in the log under a seal. `going_on`: a batch was full, the next one need not wait for its minute."""
+    return Hint("seal_events", int(going_on))

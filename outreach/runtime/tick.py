@@ -90,7 +90,7 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     _note_expiries(tx, now)
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
-    return [*found, *_telling(ctx, tx, now)]
+    return [*found, hints.seal(), *_telling(ctx, tx, now)]
 
 
 def _keeping(ctx: Context, looked_at: datetime | None, now: datetime) -> Hints:

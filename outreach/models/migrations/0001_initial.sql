@@ -748,7 +748,47 @@ CREATE TABLE event (
 CREATE INDEX event_lead ON event (lead_id, lead_seq);
 CREATE INDEX event_person ON event (person_id, id);
 CREATE INDEX event_kind ON event (kind, at);
+CREATE INDEX event_tx ON event (tx);                 -- followers and seals read the log in the order (tx, id)
 CREATE TABLE event_default PARTITION OF event DEFAULT;
+
+-- A dump that is restored keeps each event's tx, while the new cluster counts from its own beginning. So tx are compared within a
+-- generation only: what lies below the newest generation's first id is of an older cluster, and over.
+CREATE TABLE event_generation (
+    id             integer PRIMARY KEY CHECK (id > 0),
+    first_event_id bigint NOT NULL CHECK (first_event_id > 0),
+    -- whoever wrote when this generation began had a lower tx: once the oldest open one is not lower, nothing older can appear any more
+    horizon        xid8 NOT NULL,
+    at             timestamptz,                      -- the first one began with the database
+    CHECK ((id = 1) = (at IS NULL))
+);
+INSERT INTO event_generation (id, first_event_id, horizon) VALUES (1, 1, '0');
+
+-- The events of a range of tx, in the order (tx, id), under one Merkle root; each seal is chained to the one before.
+CREATE TABLE seal (
+    id         bigint PRIMARY KEY CHECK (id > 0),    -- 1, 2, 3 ... without gaps
+    generation integer NOT NULL REFERENCES event_generation,
+    from_tx    xid8 NOT NULL,
+    to_tx      xid8 NOT NULL,                        -- below it
+    events     integer NOT NULL CHECK (events > 0),
+    root       bytea NOT NULL CHECK (length(root) = 32),
+    previous   bytea NOT NULL CHECK (length(previous) = 32),
+    head       bytea NOT NULL CHECK (length(head) = 32), -- over all of the above
+    leaves     bytea NOT NULL,                       -- what the root is made of, 60 bytes an event: says which event was changed
+    at         timestamptz NOT NULL,
+    CHECK (from_tx < to_tx),
+    CHECK (length(leaves) = 60 * events)
+);
+ALTER TABLE seal ALTER COLUMN leaves SET STORAGE EXTERNAL; -- digests do not compress
+
+-- A month that has left the database as a file. The log itself tells of it too (EventsExported), under a seal.
+CREATE TABLE event_export (
+    month      date PRIMARY KEY CHECK (extract(day FROM month) = 1),
+    events     bigint NOT NULL CHECK (events >= 0),
+    sha256     text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'), -- of the file
+    first_seal bigint REFERENCES seal,               -- the seals that its events are under
+    last_seal  bigint REFERENCES seal,
+    at         timestamptz NOT NULL
+);
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -757,13 +797,22 @@ END $$;
 CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE ON event FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER event_default_no_truncate BEFORE TRUNCATE ON event_default EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER event_no_truncate BEFORE TRUNCATE ON event EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_generation_append_only BEFORE UPDATE OR DELETE ON event_generation FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_generation_no_truncate BEFORE TRUNCATE ON event_generation EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER seal_append_only BEFORE UPDATE OR DELETE ON seal FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER seal_no_truncate BEFORE TRUNCATE ON seal EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_export_append_only BEFORE UPDATE OR DELETE ON event_export FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_export_no_truncate BEFORE TRUNCATE ON event_export EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER person_event_no_truncate BEFORE TRUNCATE ON person_event EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER person_event_append_only BEFORE UPDATE OR DELETE ON person_event FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER sequence_version_immutable BEFORE UPDATE OR DELETE ON sequence_version FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER sequence_trigger_immutable BEFORE UPDATE OR DELETE ON sequence_trigger FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER message_template_immutable BEFORE UPDATE OR DELETE ON message_template FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 -- Makes the month's partition that holds the instant, if it is missing. True: it was made now.
-CREATE FUNCTION make_event_partition(p_at timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+-- It runs as the log's owner, so that a role which may only add to the log has its months, too.
+CREATE FUNCTION make_event_partition(p_at timestamptz) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
 DECLARE
     first date := date_trunc('month', p_at AT TIME ZONE 'UTC');
     name text := 'event_' || to_char(first, 'YYYY_MM');
