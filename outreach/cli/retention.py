@@ -1,6 +1,7 @@
 """Retention: how long what is kept, what would go now, and letting it go. And what somebody asked us to delete."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ from outreach.errors import UsageError
 
 if TYPE_CHECKING:
     from outreach.models.base import Row
+    from outreach.runtime.archive import Leaving
+    from outreach.runtime.context import Context
     from outreach.runtime.retention import Plan, Planned
 
 retention = typer.Typer(
@@ -25,31 +28,38 @@ _By = Annotated[str, typer.Option(help="Who; else the user of this machine.")]
 @retention.command("plan")
 def show_plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     """What would go now, per kind, and what stays all the same. Writes nothing."""
-    from outreach.runtime.retention import plan
-
     with opened(ctx) as app:
-        _show_plan(plan(app.context), as_json)
+        _plan(app.context, as_json)
 
 
 @retention.command()
 def run(
     ctx: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    archive: Annotated[Path | None, typer.Option("--archive", metavar="DIR", help="Old months of the log leave, too: as files in this directory.")] = None,
     by: _By = "",
     as_json: AsJson = False,
-) -> None:
-    """Let go what was kept for long enough, batch by batch. May be broken off and run again; the sweep does it every night."""
+) -> None:  # fmt: skip
+    """Let go what was kept for long enough, batch by batch. May be broken off and run again; but for the log the sweep does it every night."""
+    from outreach.runtime.archive import archive as archived
     from outreach.runtime.retaining import run_now
-    from outreach.runtime.retention import plan
 
     with opened(ctx) as app:
         if dry_run:
-            _show_plan(plan(app.context), as_json)
+            _plan(app.context, as_json)
             return
         done = run_now(app.context, by=by or operator())
+        months = list(archived(app.context, archive, by=by or operator())) if archive else []
     counts = {kind: n for kind, n in done["counts"].items() if n}
-    said = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing was old enough"
-    output.done({"counts": counts, "began_at": output.plain(done["began_at"]), "by": done["by"]}, f"gone: {said}", as_json)  # fmt: skip
+    if as_json:
+        output.document({"counts": counts, "began_at": done["began_at"], "by": done["by"], "months": months})
+        return
+    say("gone: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing was old enough"))
+    for month in months:
+        where = f"{month.events} events in {month.path}" if month.path else "it had no events"
+        say(f"{month.month}: " + (f"stays: {month.why_not}" if month.why_not else f"has left: {where}"))
+    if any(month.why_not for month in months):
+        note("what stays leaves by another run: outreach audit seal puts the log under a seal")
 
 
 @retention.command("set")
@@ -76,17 +86,50 @@ def set_limit(
 # --- the plan ------------------------------------------------------------------------------------------------------------
 
 
-def _show_plan(found: "Plan", as_json: bool) -> None:
+def _plan(context: "Context", as_json: bool) -> None:
+    from outreach.runtime.archive import leaving
+    from outreach.runtime.retention import plan
+
+    found, log = plan(context), leaving(context)
     if as_json:
-        output.document(found)
+        output.document({**output.plain(found), "log": log})
         return
-    output.table([_line(one) for one in found.kinds], ("kind", "kept", "would_go", "oldest", "size", "still_needed"))  # fmt: skip
+    rows = [_line(one) for one in found.kinds]
+    output.table(rows, ("kind", "kept", "would_go", "oldest", "size", "still_needed"))
     say()
     for one in found.kinds:
         say(f"{one.kind}: {one.what}. Stays: {one.stays}.")
     say("Never touched: the ledger, permissions and objections with their proofs, ids by which a replay is known.")  # fmt: skip
+    _say_log(log)
     say("\nasked for by somebody")
     output.table([asked_line(row) for row in found.asked], ASKED, empty="nothing")
+    _say_runs(found)
+
+
+def _say_log(log: "Leaving") -> None:
+    """The log: months that may leave it, which only happens where somebody names a directory."""
+    if log.before is None:
+        say("\nevents: kept for ever (outreach retention set events MONTHS)")
+        return
+    say(
+        f"\nevents: months before {log.before:%Y-%m} may leave as files: outreach retention run --archive DIR"
+    )
+    rows = [
+        {"month": month, "size": f"{size / 1024**2:.1f} MB", "stays": f"{unsealed} events are not sealed" if unsealed else None}
+        for month, size, unsealed in log.months
+    ]  # fmt: skip
+    output.table(rows, ("month", "size", "stays"), empty="none is old enough")
+    if log.stray:
+        say(
+            f"{log.stray if log.stray < _STRAY else f'{_STRAY} or more'} older events stay: their months have no partition of their own"
+        )
+
+
+#: As far as events without a month of their own are counted.
+_STRAY = 1000
+
+
+def _say_runs(found: "Plan") -> None:
     if found.last:
         counts = ", ".join(f"{n} {kind}" for kind, n in found.last["counts"].items()) or "nothing"
         say(f"\nlast run {output.shown(found.last['began_at'])} by {found.last['by']}: {counts}")

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from outreach.compliance.retention import PRESSING
+from outreach.engine.kinds import ActionKind
+from outreach.models import deletions
 from outreach.models.base import Database
 from outreach.providers.base import InboundItem, InboundKind
-from outreach.runtime import deleting
 from outreach.runtime.accept import accept
 from outreach.runtime.alarms import alarms
 from outreach.runtime.deleting import Deleted, delete_message
 from outreach.runtime.digest import digest
 from outreach.runtime.disconnect import disconnect, purge
+from outreach.runtime.oneoff import send_one
 from outreach.runtime.retaining import retain
 from outreach.runtime.standing import standing_now
 from outreach.simulator import id_of_handle
@@ -174,9 +177,6 @@ def test_a_purge_takes_what_came_before_the_account_was_ours_and_the_words_of_on
     (ann,) = friends(house, "ann")
     received(house, "dm:1", house.clock.now(), account=None)
     received(house, "dm:2", house.clock.now(), account_key="77", account=None)
-    from outreach.engine.kinds import ActionKind
-    from outreach.runtime.oneoff import send_one
-
     for key in ("sent", "blocked"):
         made = send_one(house.ctx, key=key, person_id=ann, kind=ActionKind.SEND_TWITTER_DM, text="Only for Ann", by="eva")  # fmt: skip
         house.hints.extend(made.hints)
@@ -203,7 +203,7 @@ def test_what_a_purge_had_to_leave_is_taken_by_the_sweep(
     disconnect(house.ctx, "we", by="eva")
     left = purge(house.ctx, house.db.read("SELECT id FROM account")[0]["id"], by="eva")
     assert (left.messages_left, set(words(house).values())) == (2, {"words of dm:1", "words of dm:9"})
-    house.clock.advance(DAY - deleting.PRESSING)
+    house.clock.advance(DAY - PRESSING)
     retain(house.ctx)
     assert set(words(house).values()) == {None}
 
@@ -221,7 +221,7 @@ def test_a_purge_that_dies_in_the_middle_is_gone_on_with_by_the_sweep(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(deleting.deletions, "purge_messages", dies)
+        patch.setattr(deletions, "purge_messages", dies)
         with pytest.raises(KeyboardInterrupt):
             purge(house.ctx, account, by="eva")
     assert (bodies(house), words(house)["dm:1"]) == ([], "words of dm:1")
