@@ -42,19 +42,23 @@ def run(
 ) -> None:  # fmt: skip
     """Let go what was kept for long enough, batch by batch. May be broken off and run again; but for the log the sweep does it every night."""
     from outreach.runtime.archive import archive as archived
+    from outreach.runtime.archive import require_place
     from outreach.runtime.retaining import run_now
 
     with opened(ctx) as app:
         if dry_run:
             _plan(app.context, as_json)
             return
+        if archive:
+            require_place(app.context, archive)
         done = run_now(app.context, by=by or operator())
         months = list(archived(app.context, archive, by=by or operator())) if archive else []
     counts = {kind: n for kind, n in done["counts"].items() if n}
     if as_json:
         output.document({"counts": counts, "began_at": done["began_at"], "by": done["by"], "months": months})
         return
-    say("gone: " + (", ".join(f"{n} {kind}" for kind, n in counts.items()) or "nothing was old enough"))
+    said = ", ".join(f"{n} {kind}" for kind, n in counts.items())
+    say(f"gone: {said}" if said else "nothing was old enough")
     for month in months:
         where = f"{month.events} events in {month.path}" if month.path else "it had no events"
         say(f"{month.month}: " + (f"stays: {month.why_not}" if month.why_not else f"has left: {where}"))
@@ -73,9 +77,11 @@ def set_limit(
 ) -> None:  # fmt: skip
     """How long it is kept from now on. What has gone already does not come back."""
     from outreach.compliance.retention import KINDS, OFF
+    from outreach.engine.suggest import did_you_mean
     from outreach.runtime.retention import set_limit as changed
 
-    output.require_word("kind", kind, list(KINDS))
+    if kind not in KINDS:
+        raise UsageError(f"nothing that is kept is called {kind!r}", hint=did_you_mean(kind, list(KINDS)))
     if amount != OFF and not (amount.isascii() and amount.isdigit() and len(amount) < 6):
         raise UsageError(f"{amount!r} is no number of {KINDS[kind].unit}", hint=f"a whole number, or {OFF}")
     with opened(ctx) as app:
@@ -219,7 +225,7 @@ def _told(outcome: str | None, erased: int, due_by: str) -> str:
         return f"its words are gone ({erased} texts)" if erased else "its words were gone already"
     if outcome == "unknown":
         return "not known here; should it come later, its words are not stored"
-    return f"remembered; the sweep looks again, and is done by {due_by} at the latest"
+    return f"not here, or still needed by a call in flight: remembered, looked at again, and done by {due_by} at the latest"
 
 
 @inbound.command()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from outreach.compliance.retention import cutoffs
 from outreach.engine.events import EventKind
-from outreach.errors import UsageError
-from outreach.models import archiving, events, instance, sealing
+from outreach.errors import ConfigurationError, UsageError
+from outreach.models import archiving, events, instance, roles, sealing
 from outreach.models.archiving import Month
 from outreach.models.base import Database, Tx
 from outreach.runtime.context import Context
@@ -66,13 +66,24 @@ def leaving(ctx: Context) -> Leaving:
     return ctx.db.run(work)
 
 
-def archive(ctx: Context, folder: Path, *, by: str) -> Iterator[Left]:
-    """Every month that is old enough, the oldest first. Raises UsageError where the files cannot be written."""
+def require_place(ctx: Context, folder: Path) -> None:
+    """Raises UsageError where no file can be written, ConfigurationError where this role may not take anything out of the log."""
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UsageError(
             f"{folder} is no directory that can be written to",
             hint="make it first; it should outlive this machine",
         )
+    here = ctx.db.run(roles.standing)
+    if not here.owns:
+        raise ConfigurationError(
+            f"only the owner of the log may take a month out of it: that is {here.owner}, and this is {here.role}",
+            hint=f"run it with a DATABASE_URL of {here.owner}",
+        )
+
+
+def archive(ctx: Context, folder: Path, *, by: str) -> Iterator[Left]:
+    """Every month that is old enough, the oldest first. Raises as `require_place` does."""
+    require_place(ctx, folder)
     before = ctx.db.run(lambda tx: _before(ctx, tx))
     for month in ctx.db.run(lambda tx: archiving.months(tx, before)) if before else []:
         yield _leave(ctx, month, folder, by)

@@ -1,5 +1,6 @@
 """What a platform or an author asks to be deleted: gone at once, before its time whatever happens, and never back."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from outreach.runtime.alarms import alarms
 from outreach.runtime.deleting import Deleted, delete_message
 from outreach.runtime.digest import digest
 from outreach.runtime.disconnect import disconnect, purge
+from outreach.runtime.notifying import _reply_text
 from outreach.runtime.oneoff import send_one
 from outreach.runtime.retaining import retain
 from outreach.runtime.standing import standing_now
@@ -125,6 +127,21 @@ def test_our_own_message_waits_until_its_call_is_explained_but_not_for_ever(hous
     retain(house.ctx)
     assert (words(house)[echo["content_id"]], bodies(house), late(house)) == (None, [], [])
     assert house.clock.now() - house.db.read("SELECT asked_at AS at FROM deletion")[0]["at"] < DAY
+
+
+def test_a_notice_that_waits_tells_nothing_of_what_was_deleted_meanwhile(house: House) -> None:
+    ctx = replace(
+        house.ctx,
+        settings=replace(house.ctx.settings, notify_url="https://notify.example.test/n", notify_body=True),
+    )
+    friends(house, "ann")
+    for content in ("dm:1", "dm:2"):
+        (at,) = pushed(house, content, f"secret of {content}")
+        digest(ctx, at)
+    delete(house, "dm:1")
+    rows = house.db.read("SELECT payload FROM notice ORDER BY id")
+    first, second = (house.db.run(lambda tx, row=row: _reply_text(ctx, tx, row["payload"])) for row in rows)  # type: ignore[misc]
+    assert ("secret" in first, ">" in first, "secret of dm:2" in second) == (False, False, True)
 
 
 # --- all of an account ------------------------------------------------------------------------------------------------------

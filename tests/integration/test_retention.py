@@ -1,7 +1,6 @@
 """Retention: exactly what is due goes, at its instant; nothing that somebody still needs; whatever dies in the middle is gone on with."""
 
 import threading
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from outreach.engine.kinds import ActionKind
 from outreach.errors import UsageError
+from outreach.models import deletions
 from outreach.models import retention as rows
 from outreach.models.base import Database, Tx
 from outreach.providers.base import InboundItem, InboundKind
@@ -343,26 +343,30 @@ def test_a_long_run_is_done_in_parts(house: House, monkeypatch: pytest.MonkeyPat
 
 
 def test_no_statement_reads_a_table_from_end_to_end(house: House) -> None:
-    """Many old rows that are gone already, and many young ones: what is read is what is due."""
+    """Many old rows that are gone already, and many young ones: what is read is what is due, or one window."""
     now = house.clock.now()
     sql(house, "INSERT INTO inbound (channel, account_key, content_id, kind, raw, via, occurred_at, received_at, state)"
         " SELECT 'twitter', 'x', 'dm:' || n, 'message_in', '{\"a\": 1}', 'poll', %s, %s::timestamptz + n * interval '1 minute', 'digested'"
         " FROM generate_series(1, 20000) n", now, now)  # fmt: skip
-    run_now(replace(house.ctx), by="eva")
+    friends(house, "ann")
+    sql(house, "INSERT INTO profile (person_id, import_id, source, source_key, created_at, updated_at)"
+        " SELECT p.id, i.id, 'x', 's' || n, %s, %s FROM generate_series(1, 12000) n, (SELECT min(id) AS id FROM person) p,"
+        " (SELECT max(id) AS id FROM import) i", now, now)  # fmt: skip
     house.clock.advance(180 * DAY + timedelta(minutes=5))
-    sql(house, "ANALYZE inbound")
-    values = {"cutoff": house.clock.now() - 180 * DAY, "limit": 1000}
-
-    def read(tx: Tx) -> int:
-        (row,) = tx.rows(f"EXPLAIN (ANALYZE, FORMAT JSON) {rows._WALK}", values)
-        text = str(row["QUERY PLAN"])
-        assert (
-            "'Seq Scan', 'Parallel Aware': False, 'Async Capable': False, 'Relation Name': 'inbound'"
-            not in text
-        )
-        return max(_actual_rows(row["QUERY PLAN"][0]["Plan"]))
-
-    assert house.db.run(read) <= 1000
+    for table in ("inbound", "profile"):
+        sql(house, f"ANALYZE {table}")
+    cutoff = house.clock.now() - 180 * DAY
+    looked = {
+        rows._WALK: ({"cutoff": cutoff, "limit": 1000}, 1000),
+        rows._LEFT: ({"cutoff": cutoff, "after": 0, "limit": 1000}, 1000),
+        rows._PROFILES: ({"cutoff": cutoff, "after": 0}, 5000),
+        rows._BODIES: ({"cutoff": cutoff, "since": cutoff, "after": 0, "limit": 1000}, 1000),
+        deletions._MESSAGES: ({"channel": "twitter", "key": "x", "after": 0, "until": now}, 5000),
+        deletions._BODIES: ({"account": 1, "after": 0, "until": now, "all": False}, 5000),
+    }
+    for statement, (values, most) in looked.items():
+        (row,) = house.db.read(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+        assert max(_actual_rows(row["QUERY PLAN"][0]["Plan"])) <= most, statement
     assert len(house.db.read("SELECT 1 FROM inbound WHERE gone = 'age'")) == 5
 
 
