@@ -225,6 +225,39 @@ def test_what_a_purge_had_to_leave_is_taken_by_the_sweep(
     assert set(words(house).values()) == {None}
 
 
+def test_words_of_a_call_that_nobody_can_settle_go_when_the_time_presses(house: House) -> None:
+    """And so do those in its lead, which waits for somebody to look."""
+    (ann,) = friends(house, "ann")
+    made = send_one(
+        house.ctx, key="k", person_id=ann, kind=ActionKind.SEND_TWITTER_DM, text="Only for Ann", by="eva"
+    )
+    house.hints.extend(made.hints)
+    house.pass_time(timedelta(minutes=2))
+    sql(
+        house,
+        "UPDATE execution SET state = 'held', reason = 'x', effect_by = started_at, call_deadline = started_at, fence = 1",
+    )
+    sql(
+        house,
+        "UPDATE lead SET state = 'active', due_at = %s, waiting_on = 'doubt', ended_at = NULL",
+        house.clock.now() + 9 * DAY,
+    )
+    disconnect(house.ctx, "we", by="eva")
+    left = purge(house.ctx, house.db.read("SELECT id FROM account")[0]["id"], by="eva")
+    assert (left.bodies_left, len(bodies(house)), house.lead(made.lead_id)["data"]) == (
+        1,
+        1,
+        {"text": "Only for Ann"},
+    )
+    house.clock.advance(DAY - PRESSING)
+    retain(house.ctx)
+    assert (bodies(house), house.lead(made.lead_id)["data"], house.executions()[0]["state"]) == (
+        [],
+        {},
+        "held",
+    )
+
+
 def test_a_purge_that_dies_in_the_middle_is_gone_on_with_by_the_sweep(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
