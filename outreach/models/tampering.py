@@ -77,14 +77,16 @@ def forge(tx: Tx, event_id: int) -> None:
     )
 
 
-def swap(tx: Tx, one: int, other: int, columns: str) -> None:
-    """Two events exchange these columns."""
+def swap(tx: Tx, one: int, other: int, columns: str) -> bool:
+    """Two events exchange these columns. False: they are alike in them, and nothing has changed."""
     names = [name.strip() for name in columns.split(",")]
     taken = ", ".join(f"{name} = o.{name}" for name in names)
-    tx.execute(
-        f"UPDATE event e SET {taken} FROM event o WHERE e.id IN (%s, %s) AND o.id IN (%s, %s) AND e.id <> o.id",
+    differ = " OR ".join(f"e.{name} IS DISTINCT FROM o.{name}" for name in names)
+    changed = tx.execute(
+        f"UPDATE event e SET {taken} FROM event o WHERE e.id IN (%s, %s) AND o.id IN (%s, %s) AND e.id <> o.id AND ({differ})",
         (one, other, one, other),
     )
+    return changed > 0
 
 
 def exchange_ids(tx: Tx, one: int, other: int) -> None:

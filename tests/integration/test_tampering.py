@@ -1,6 +1,7 @@
 """F18: a hundred tamperings with the sealed log, a hundred found; and what each of them is called."""
 
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -8,14 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from outreach.chaos.tampering import Throw, taken_back, try_to_tamper
+from outreach.chaos.tampering import WAYS, Throw, heads_of, taken_back, try_to_tamper
 from outreach.ids import bucket
-from outreach.models import tampering
+from outreach.models import sealing, tampering
 from outreach.models.base import Database, Tx
 from outreach.models.sealing import Seal
 from outreach.runtime import seal as sealer
 from outreach.runtime.context import Context
-from outreach.runtime.verified import Reader
+from outreach.runtime.verified import Noted, Reader, Verified
 from outreach.runtime.verify import verify
 
 pytestmark = pytest.mark.servers
@@ -150,3 +151,48 @@ def test_each_has_its_name_and_its_place(small: Database) -> None:
             deed(inside.tx)
             seen[what] = found(inside)
     assert seen == {what: expected for what, (_, expected) in NAMED.items()}
+
+
+def test_every_column_of_an_event_is_under_its_seal(db: Database) -> None:
+    rows = db.read(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'event'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    assert {row["attname"] for row in rows} == sealing.COLUMNS
+    assert set(re.findall(r"\b[a-z_]+\b", sealing.LEAF)) >= sealing.COLUMNS
+
+
+def test_a_trial_says_what_a_blind_eye_has_not_seen(small: Database) -> None:
+    def blind(db: Reader, **_: Any) -> Verified:
+        return verify(db)  # without the heads that were noted
+
+    trial = try_to_tamper(small, dice(1), len(WAYS) * 2, look=blind)
+    assert trial.unseen == ["cut the end off", "edit, and make every later seal anew"] * 2
+
+
+# --- heads that were noted elsewhere ----------------------------------------------------------------------------------
+
+
+def test_a_noted_head_shows_what_was_cut_off_or_made_anew(small: Database) -> None:
+    first, second, third, last = heads_of(small)
+    alone = [Noted(head=last.head)]
+    assert found(small, heads=[first, second, third, last]) == found(small, heads=alone) == []
+    with taken_back(small) as inside:
+        tampering.cut_off(inside.tx, inside.run(lambda tx: sealing.latest_seals(tx, 3))[0])
+        assert found(inside) == [], "nothing in the database can show it"
+        (finding,) = verify(inside, heads=[first, second, third, last]).findings
+        assert (finding.what, finding.seal) == (
+            "cut_off",
+            3,
+        ) and "seal 4 was noted, and the last one here is 2" in finding.detail
+        assert [what for what, *_ in found(inside, heads=alone)] == ["cut_off"]
+        assert found(inside, heads=[second]) == []
+
+
+def test_what_is_newer_is_no_finding_and_is_counted(small: Database) -> None:
+    small.run(
+        lambda tx: tx.execute("INSERT INTO event (at, kind, actor) VALUES (%s, 'LeadMoved', 'x')", (NOW,))
+    )
+    seen = verify(small)
+    assert (seen.findings, seen.seals, seen.events, seen.unsealed) == ([], 4, 400, 1)
+    assert [seal.events for seal in seal_all(small)] == [1]
+    assert verify(small).unsealed == 0
