@@ -42,6 +42,7 @@ from outreach.runtime.publish import Published, publish
 from outreach.runtime.reconcile import reconcile
 from outreach.runtime.refresh import refresh
 from outreach.runtime.resolve import resolve
+from outreach.runtime.retaining import retain
 from outreach.runtime.seal import seal_due
 from outreach.runtime.tick import tick
 from outreach.settings import Settings
@@ -72,6 +73,7 @@ _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "refresh_token": refresh,
     "watch_alerts": lambda ctx, _: watch(ctx),
     "deliver_notices": lambda ctx, _: deliver(ctx),
+    "retain_content": lambda ctx, _: retain(ctx),
     "send_heartbeat": lambda ctx, _: beat(ctx),
     "join_by_segment": join,
     "seal_events": lambda ctx, going_on: seal_due(ctx, bool(going_on)),

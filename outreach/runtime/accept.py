@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from outreach.models import accounts, erasing, inbound, peers
+from outreach.compliance.optout import classify_reply
+from outreach.models import accounts, deletions, inbound, peers
 from outreach.models.base import Row, Tx
 from outreach.providers.base import InboundItem, InboundKind
 from outreach.runtime import hints
@@ -51,9 +52,25 @@ def store(ctx: Context, tx: Tx, pushes: Sequence[Push], now: datetime) -> list[R
         for push in pushes
         for item in push.items
     ]
-    erased = erasing.erased_among(tx, [digest for row in rows for digest in _digests(ctx, row)])
-    new = inbound.store(tx, [_nameless(ctx, tx, r) if _is_erased(ctx, tx, r, erased) else r for r in rows])
+    digests = [digest for row in rows for digest in _digests(ctx, row)]
+    erased, deleted = deletions.unwanted(tx, digests, [row["content_id"] for row in rows])
+    rows = [_nameless(ctx, tx, row) if _is_erased(ctx, tx, row, erased) else row for row in rows]
+    new = inbound.store(tx, [_wordless(row) if _is_deleted(row, deleted) else row for row in rows])
     return _without_known(tx, new, now)
+
+
+def _is_deleted(row: dict[str, Any], deleted: set[tuple[str, str, str]]) -> bool:
+    """Has somebody asked for this very message to be deleted before it came to us?"""
+    return bool(deleted) and any(
+        (row["channel"], account, row["content_id"]) in deleted for account in ("", row["account_key"])
+    )
+
+
+def _wordless(row: dict[str, Any]) -> dict[str, Any]:
+    """That it came is kept, and how it reads, for it may be a stop; what it says is not."""
+    is_reply = row["kind"] == InboundKind.MESSAGE_IN.value
+    reply_class = classify_reply(row["text"] or "").reply_class.value if is_reply else None
+    return row | {"text": None, "raw": {}, "gone": "deleted", "class": reply_class}
 
 
 def _without_known(tx: Tx, new: Sequence[Row], now: datetime) -> list[Row]:
@@ -125,6 +142,8 @@ def _row(
         "occurred_at": min(ctx.clock.business(item.occurred_at), now) if item.occurred_at else now,
         "received_at": now,
         "state": "stored",
+        "class": None,
+        "gone": None,
     }
 
 
@@ -139,7 +158,7 @@ def accept_unreadable(ctx: Context, channel: str, body_digest: str, size: int) -
                 {
                     "channel": channel, "account_key": "", "content_id": f"unreadable:{body_digest}", "kind": "unreadable", "account_id": None,
                     "peer_kind": "", "peer": "", "peer_handle": "", "text": None, "raw": {"bytes": size}, "via": "webhook", "occurred_at": now,
-                    "received_at": now, "state": "unreadable",
+                    "received_at": now, "state": "unreadable", "class": None, "gone": None,
                 }
             ],
         )  # fmt: skip

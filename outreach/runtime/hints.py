@@ -83,6 +83,11 @@ def deliver() -> Hint:
     return Hint("deliver_notices", 0)
 
 
+def retain() -> Hint:
+    """See whether something has been kept for long enough, or is to be deleted."""
+    return Hint("retain_content", 0)
+
+
 def beat() -> Hint:
     """Send a sign of life."""
     return Hint("send_heartbeat", 0)

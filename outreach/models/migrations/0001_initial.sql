@@ -19,8 +19,10 @@ CREATE TABLE instance (
     paused_at         timestamptz,
     pause_reason      text,
     last_tick_at      timestamptz,
+    retained_at       timestamptz,                  -- when somebody last looked whether something has been kept for long enough
     -- touches per person: never two within gap_hours, never more than limit within days
     policy            jsonb NOT NULL DEFAULT '{"touch": {"gap_hours": 48, "limit": 4, "days": 30}}',
+    -- (and `retention`: how long what is kept; a kind that is missing has its default, compliance/retention.py)
     caps              jsonb NOT NULL DEFAULT '{}',  -- action kind -> caps text, for the whole instance
     created_at        timestamptz NOT NULL,
     CHECK (NOT (simulated_only AND live_confirmed_at IS NOT NULL)),
@@ -427,6 +429,8 @@ CREATE UNIQUE INDEX lead_one_active ON lead (person_id, sequence_id) WHERE state
 CREATE INDEX lead_due ON lead (account_id, next_kind, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX lead_person ON lead (person_id);
 CREATE INDEX lead_sequence ON lead (sequence_id, state);
+-- One-off sends carry their words in `data`: few, and none of them once their time is over.
+CREATE INDEX lead_words ON lead (ended_at) WHERE key IS NOT NULL AND ended_at IS NOT NULL AND data ? 'text';
 
 CREATE TABLE lead_binding (
     lead_id     bigint NOT NULL REFERENCES lead,
@@ -508,6 +512,8 @@ CREATE TABLE message_body (
     body         text NOT NULL,
     written_at   timestamptz NOT NULL
 );
+-- By age, for retention. Rows come in this order, so keeping it up costs next to nothing.
+CREATE INDEX message_body_age ON message_body (written_at, execution_id);
 
 CREATE TABLE task (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -570,7 +576,11 @@ CREATE TABLE inbound (
     digested_at  timestamptz,
     person_id    bigint REFERENCES person,
     class        text,
-    UNIQUE (channel, account_key, content_id)
+    -- why its words are gone: kept for long enough, deleted by its author, or with the account. The row stays for ever: it is
+    -- what a replay is known by, and no replay brings the words back.
+    gone         text CHECK (gone IN ('age', 'deleted', 'purged')),
+    UNIQUE (channel, account_key, content_id),
+    CHECK (gone IS NULL OR (text IS NULL AND raw = '{}'))
 );
 CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stored';
 CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 'stored' AND peer_handle <> '';
@@ -587,6 +597,53 @@ CREATE INDEX inbound_unnamed ON inbound (account_id, occurred_at)
 
 -- Replies, newest first, for people.
 CREATE INDEX inbound_messages ON inbound (id) WHERE kind = 'message_in';
+
+-- What somebody asks us to delete, and by when: a message by its author, or all that an account wrote and received, once its
+-- owner or the platform has ended our access. Kept for ever: what comes late of it is stored without its words.
+CREATE TABLE deletion (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    scope       text NOT NULL CHECK (scope IN ('message', 'account')),
+    channel     text NOT NULL,
+    account_key text NOT NULL DEFAULT '',            -- our account's id at the provider; message: '' is any of ours
+    content_id  text NOT NULL DEFAULT '',            -- message: as in inbound
+    reason      text NOT NULL,
+    asked_by    text NOT NULL,
+    asked_at    timestamptz NOT NULL,
+    begin_at    timestamptz NOT NULL,                -- not before then: an account may be connected again
+    due_by      timestamptz NOT NULL,                -- when it must be over
+    done_at     timestamptz,
+    outcome     text CHECK (outcome IN ('erased', 'unknown', 'connected_again')),
+    erased      integer NOT NULL DEFAULT 0,          -- texts
+    CHECK ((scope = 'message') = (content_id <> '')),
+    CHECK (scope = 'message' OR account_key <> ''),
+    CHECK ((done_at IS NULL) = (outcome IS NULL)),
+    CHECK (begin_at <= due_by)
+);
+CREATE UNIQUE INDEX deletion_open ON deletion (scope, channel, account_key, content_id) WHERE done_at IS NULL;
+-- What arrivals are held against.
+CREATE INDEX deletion_message ON deletion (content_id) WHERE scope = 'message';
+
+-- Retention: one run at a time, in batches; a run that was broken off is gone on with. What is due is fixed when it begins.
+CREATE TABLE retention_run (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    began_at timestamptz NOT NULL,
+    by       text NOT NULL,
+    cutoffs  jsonb NOT NULL,                         -- kind -> what is not younger goes; kinds that are not mentioned stay
+    steps    jsonb NOT NULL,                         -- kinds that are still to be done, in order
+    position jsonb NOT NULL DEFAULT '{}',            -- how far the first of them has come
+    counts   jsonb NOT NULL DEFAULT '{}',            -- kind -> rows that went
+    ended_at timestamptz
+);
+CREATE UNIQUE INDEX retention_run_open ON retention_run ((ended_at IS NULL)) WHERE ended_at IS NULL;
+-- Rows come in by their age, so what is older than the mark has been looked at once and for all ...
+CREATE TABLE retention_mark (
+    kind  text PRIMARY KEY CHECK (kind IN ('messages')),
+    up_to bigint NOT NULL
+);
+-- ... but for those whose words somebody still needed then.
+CREATE TABLE retention_left (
+    inbound_id bigint PRIMARY KEY REFERENCES inbound
+);
 
 -- What people do about a reply. No row: nobody has touched it.
 CREATE TABLE reply_care (
