@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 
 from outreach.errors import ConfigurationError
@@ -26,40 +26,49 @@ POINTS: Mapping[str, str] = {
     "readback.in": "the answer to a doubt is written, it is not committed",
 }
 
-_armed: Callable[[str], None] | None = None
+#: Those that know which leads are in hand.
+OF_LEADS = frozenset({"perform.before", "claim.before"})
+_armed: Callable[[str, Collection[int | None]], None] | None = None
 
 
 def arm(text: str) -> None:
     """The process dies, as by kill -9, at the named point: `call.after`, or at its third passage: `call.after:3`.
 
-    Raises ConfigurationError where there is no such point.
+    `claim.before@7`: there, whenever it has lead 7 in its hands. Raises ConfigurationError where there is no such point.
     """
     global _armed
-    name, passage = _read(text)
+    name, passage, lead_id = _read(text)
     passages = count(1)
 
-    def die(at: str) -> None:
-        if at == name and next(passages) == passage:
+    def die(at: str, leads: Collection[int | None]) -> None:
+        if at == name and (lead_id in leads if lead_id else next(passages) == passage):
             os.kill(os.getpid(), signal.SIGKILL)
 
     _armed = die
 
 
-def failpoint(name: str) -> None:
-    """A boundary that `POINTS` names. One comparison, unless a point is armed."""
+def failpoint(name: str, *leads: int | None) -> None:
+    """A boundary that `POINTS` names, and the leads in hand where the point knows them. One comparison, unless a point is armed."""
     if _armed is not None:
-        _armed(name)
+        _armed(name, leads)
 
 
-def _read(text: str) -> tuple[str, int]:
+def _read(text: str) -> tuple[str, int, int | None]:
+    """Name, passage, lead."""
     name, colon, passage = text.partition(":")
+    name, at, lead_id = name.partition("@")
     if name not in POINTS:
         raise ConfigurationError(
             f"OUTREACH_FAILPOINT={text!r}: there is no point {name!r}", hint=f"there is: {', '.join(POINTS)}"
+        )
+    if at and (name not in OF_LEADS or colon or not lead_id.isdecimal()):
+        raise ConfigurationError(
+            f"OUTREACH_FAILPOINT={text!r}: {name} is not one of a lead",
+            hint=f"write {' or '.join(f'{point}@7' for point in sorted(OF_LEADS))} for lead 7",
         )
     if colon and not (passage.isdecimal() and int(passage) > 0):
         raise ConfigurationError(
             f"OUTREACH_FAILPOINT={text!r}: {passage!r} is not the number of a passage",
             hint=f"write {name}, or {name}:3 for its third passage",
         )
-    return name, int(passage or 1)
+    return name, int(passage or 1), int(lead_id) if at else None

@@ -1,5 +1,6 @@
 """The handful of collaborators that every runtime function gets handed. Built once, by outreach.app."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -44,6 +45,12 @@ class Context:
     together: Shared = field(default_factory=Shared)
     #: channels whose actions this process carries out in the message that has led to them
     carries: frozenset[str] = frozenset()
+    #: is this process to end? Then nothing further is begun
+    ending: Callable[[], bool] = lambda: False
+    #: looks at a lead in a process of its own; how that died, or None. None: this process starts no other
+    apart: Callable[[int], str | None] | None = None
+    #: whoever does that holds it
+    alone: threading.Lock = field(default_factory=threading.Lock)
 
     def identifier_digest(self, kind: str, value: str) -> str:
         """How a suppressed identifier is remembered."""

@@ -142,7 +142,7 @@ def _begin(ctx: Context, begun: Sequence[tuple[int, Passed]]) -> None:
     granted = _paid(ctx, payable)
     if not granted:
         return
-    failpoint("claim.before")
+    failpoint("claim.before", *(prepared.lead_id for prepared, _ in granted))
     try:
         claimed = claim_all(ctx, [prepared for prepared, _ in granted])
     except NeedsNewerWorker as newer:

@@ -15,7 +15,7 @@ from outreach.failpoints import POINTS, arm
 from outreach.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PASSED = re.compile(r'\bfailpoint\("([^"]+)"\)')
+PASSED = re.compile(r'\bfailpoint\("([^"]+)"[,)]')
 
 
 def end_of(code: str) -> int:
