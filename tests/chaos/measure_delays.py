@@ -30,13 +30,7 @@ from tests.conftest import _database_url, _on_server
 from tests.integration import kill_support
 from tests.integration.kill_support import WE, Lane, open_lane
 
-_DEFAULTS = {
-    name: ""
-    for name in (
-        "OUTREACH_TICK_SECONDS", "OUTREACH_HINT_LEASE_SECONDS", "OUTREACH_CALL_DEADLINE_SECONDS", "OUTREACH_GUARD_SECONDS",
-        "OUTREACH_SETTLE_SECONDS", "OUTREACH_CHANNEL_WORKERS",
-    )
-}  # fmt: skip
+_DEFAULTS = dict.fromkeys(("OUTREACH_TICK_SECONDS", "OUTREACH_HINT_LEASE_SECONDS", "OUTREACH_CALL_DEADLINE_SECONDS", "OUTREACH_GUARD_SECONDS", "OUTREACH_SETTLE_SECONDS", "OUTREACH_CHANNEL_WORKERS"), "")  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True)
