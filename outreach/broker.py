@@ -347,8 +347,10 @@ def queue_lengths(broker: Broker) -> dict[str, int] | None:
 
 @contextmanager
 def reaching_redis() -> Iterator[None]:
-    """Raises dramatiq's ConnectionClosed where Redis does not answer."""
+    """Raises OutreachError where Redis does not answer: for those who ask on somebody's behalf."""
     try:
         yield
     except _NETWORK as error:
-        raise ConnectionClosed(error) from None
+        raise OutreachError(
+            f"Redis does not answer: {error}", hint="nothing is lost meanwhile: leads wait in Postgres"
+        ) from None

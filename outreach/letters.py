@@ -23,7 +23,7 @@ class DeadLetter:
 
 
 def dead_letters(broker: Broker) -> list[DeadLetter]:
-    """The oldest first. Raises dramatiq's ConnectionClosed."""
+    """The oldest first. Raises OutreachError where Redis does not answer."""
     if not isinstance(broker, RedisBroker):
         return []
     with reaching_redis():
@@ -31,8 +31,9 @@ def dead_letters(broker: Broker) -> list[DeadLetter]:
     return sorted(found, key=lambda letter: letter.died_at)
 
 
-def take_letter(broker: RedisBroker, letter: DeadLetter, *, requeue: bool) -> bool:
-    """Out of the dead letters, and (requeue) on its queue again. False: another was first. Raises dramatiq's ConnectionClosed."""
+def take_letter(broker: Broker, letter: DeadLetter, *, requeue: bool) -> bool:
+    """Out of the dead letters, and (requeue) on its queue again. False: another was first. Raises OutreachError where Redis does not answer."""
+    assert isinstance(broker, RedisBroker), "it was found there"
     grave, queue = _grave(broker, letter.queue), f"{broker.namespace}:{letter.queue}"
     with reaching_redis():
         body: Any = broker.client.hget(f"{grave}.msgs", letter.id)

@@ -41,6 +41,8 @@ class Field:
     to_postgres: Proxy
     to_redis: Proxy
     to_provider: Proxy
+    #: how long the blows last, in real seconds
+    seconds: float = 0.0
     #: what Postgres lies on, where that can be filled
     disk: Disk | None = None
     done: Counter[str] = field(default_factory=Counter)
@@ -168,6 +170,18 @@ class Field:
         assert self.servers.flush_valkey is not None
         self.servers.flush_valkey()
         self.done["redis flushed"] += 1
+
+    def kill_redis(self) -> None:
+        """kill -9 of the server. It comes back empty."""
+        assert self.servers.kill_valkey is not None
+        self.servers.kill_valkey()
+        self.done["redis killed"] += 1
+
+    def take_redis_away(self) -> None:
+        """Nobody gets a connection, and those that there were are reset."""
+        self.to_redis.refusing = True
+        self.to_redis.cut()
+        self.done["redis away"] += 1
 
     def provider(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """What goes wrong at the provider from now on."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +16,9 @@ from outreach.cli.session import read_settings
 from outreach.errors import UsageError
 
 if TYPE_CHECKING:
-    from outreach.chaos.running import Result, Skipped
+    from outreach.chaos.running import Failed, Result, Skipped
     from outreach.chaos.scenarios import Scenario
+    from outreach.embedded.servers import Servers
 
 #: Where the variants are that break a promise on purpose: with the tests, never in the product.
 _BROKEN = "tests.chaos.broken"
@@ -109,21 +110,20 @@ def _worker(protocol: str) -> tuple[str, ...]:
 
 def _run(
     chosen: "Sequence[Scenario]", folder: Path, *, seed: int, leads: int, seconds: float, protocol: str
-) -> "list[Result | Skipped]":
+) -> "list[Result | Skipped | Failed]":
     from outreach.chaos.ground import NotHere
-    from outreach.chaos.running import Skipped, run_scenario
-    from outreach.embedded.servers import start_servers
+    from outreach.chaos.running import Failed, Skipped, run_scenario, start_own
     from outreach.embedded.supervisor import interrupted_by_signals
-    from outreach.settings import Settings
 
     worker = _worker(protocol)
     folder.mkdir(parents=True, exist_ok=True)
-    results: list[Result | Skipped] = []
+    results: list[Result | Skipped | Failed] = []
     with interrupted_by_signals(), ExitStack() as stack:
-        servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
+        servers: Servers | None = start_own(stack, folder)
         for one in chosen:
             note(f"{one.name} ({one.faults}): {one.says}")
             try:
+                servers = servers or start_own(stack, folder)
                 result = run_scenario(
                     one,
                     servers,
@@ -137,12 +137,23 @@ def _run(
             except NotHere as skipped:
                 note(f"  skipped: {skipped}")
                 results.append(Skipped(scenario=one.name, seed=seed, why=str(skipped)))
-                continue
-            for finding in result.verdict.findings:
-                note(f"  {finding}")
-            note(f"  {_in_words(result)}")
-            results.append(result)
+            except Exception as error:
+                # The others' results are not lost with it. Whatever it has done to the servers, they are others afterwards.
+                results.append(Failed(scenario=one.name, seed=seed, error=f"{type(error).__name__}: {error}"))
+                note(f"  the suite failed: {results[-1].line()['error']}")
+                servers = None
+                with suppress(Exception):
+                    stack.close()
+            else:
+                _note(result)
+                results.append(result)
     return results
+
+
+def _note(result: "Result") -> None:
+    for finding in result.verdict.findings:
+        note(f"  {finding}")
+    note(f"  {_in_words(result)}")
 
 
 def _in_words(result: "Result") -> str:
@@ -151,7 +162,7 @@ def _in_words(result: "Result") -> str:
 
 
 def _report(
-    results: "Sequence[Result | Skipped]",
+    results: "Sequence[Result | Skipped | Failed]",
     as_json: bool,
     folder: Path,
     *,
@@ -176,6 +187,8 @@ def _report(
     for line in lines:
         if "skipped" in line:
             say(f"{line['name']} was skipped: {line['skipped']}")
+        if "error" in line:
+            say(f"{line['name']} is not judged, the suite itself failed: {line['error']}")
     red = [one.scenario for one in results if one.red]
     if red:
         again = " ".join(f"--scenario {name}" for name in red)

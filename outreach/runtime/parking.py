@@ -43,7 +43,7 @@ def strike(ctx: Context, lead_id: int, why: str, *, counted: bool = False, suspi
                 f"failed: {why}",
             )
         lead.write(tx)
-        if suspicion and not parked:
+        if suspicion:
             suspects.suspect(tx, lead_id, suspicion)
         return parked
 

@@ -11,7 +11,7 @@ from itertools import count
 from outreach.compliance.verdicts import Verdict
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.errors import NeedsNewerWorker, OutreachError
-from outreach.failpoints import failpoint
+from outreach.failpoints import failpoint, in_hand
 from outreach.models import executions
 from outreach.models.base import UNREACHABLE, Tx
 from outreach.runtime.call import call
@@ -53,7 +53,8 @@ def carry_on(ctx: Context, found: Hints) -> Hints:
 
 def _carry(ctx: Context, item: Look | Begin, *, counted: bool = False) -> Hints:
     """One lead as far as one message carries it. Where our own code fails on it, that is counted, and said."""
-    failpoint("perform.before", item.lead_id if isinstance(item, Look) else None)
+    failpoint("perform.before")
+    in_hand("perform.before", item.lead_id if isinstance(item, Look) else None)
     try:
         return _in_step(ctx, item)
     except (OutreachError, *UNREACHABLE):

@@ -17,6 +17,7 @@ from outreach.models import suspects
 from outreach.models.base import UNREACHABLE, Row, Tx
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
+from outreach.runtime.moving import LOOK_AGAIN
 from outreach.runtime.parking import STRIKES, strike
 from outreach.runtime.perform import look_and_perform
 
@@ -33,11 +34,15 @@ def try_lead(ctx: Context, lead_id: int) -> Hints:
     seen = ctx.db.run(lambda tx: suspects.read(tx, lead_id))
     if seen is None or seen["hints"] <= IN_VAIN:
         return []
+    if seen["paused"]:
+        # Set aside for what it does to whoever looks: nobody does, until somebody resumes it.
+        ctx.db.run(lambda tx: suspects.put_off(tx, lead_id, ctx.clock.at(tx.database_now()) + LOOK_AGAIN))
+        return []
     if seen["open"]:
         # A call, or a doubt: it is settled as any other is, and is never parked.
         return look_and_perform(ctx, lead_id)
     if seen["attempts"] >= STRIKES:
-        strike(ctx, lead_id, "every process that looks at it dies", counted=True)
+        strike(ctx, lead_id, "every process that looks at it dies", counted=True, suspicion=IN_VAIN + 1)
         return []
     if ctx.apart is not None and (seen["attempts"] or not _is_carried(ctx, seen)):
         return _in_a_process_of_its_own(ctx, lead_id, seen)

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from outreach import app as apps
+from outreach.broker import message
 from outreach.chaos.proxy import Proxy
 from outreach.embedded.servers import Servers, start_servers
 from outreach.embedded.supervisor import Command, Supervisor
@@ -100,7 +101,7 @@ def worker_killed(field: Field) -> dict[str, Any]:
         at = field.now()
         lead = field.enroll()
         since[lead] = at
-        field.lane.hint(kill_support.message("engine", "advance_lead", lead))
+        field.lane.hint(message("engine", "advance_lead", lead))
         field.supervisor.kill("worker", signal.SIGKILL)
         time.sleep(25)
     return {"delays": field.delays(since)}
@@ -113,7 +114,7 @@ def unknown_actor(field: Field) -> dict[str, Any]:
         at = field.now()
         lead = field.enroll()
         since[lead] = at
-        field.lane.hint(kill_support.message("engine", "advance_lead_by_pigeon", lead))
+        field.lane.hint(message("engine", "advance_lead_by_pigeon", lead))
         time.sleep(13)
     return {"delays": field.delays(since)}
 

@@ -49,11 +49,11 @@ def deadly(lead_id: int, point: str) -> Iterator[None]:
         if at == point and isinstance(leads, tuple) and lead_id in leads:
             raise Killed
 
-    failpoints._armed = die
+    failpoints._deadly = die
     try:
         yield
     finally:
-        failpoints._armed = None
+        failpoints._deadly = None
 
 
 def work(house: House, hint: Hint) -> bool:

@@ -104,7 +104,9 @@ def test_told_to_end_twice_in_the_middle_of_a_call_a_worker_lets_it_end_and_begi
         for _ in range(2):
             supervisor.kill("worker", signal.SIGTERM)
             time.sleep(0.1)
-        wait_for(lambda: supervisor.exit_codes()["worker"], "the worker to end", lambda: None, every=0.1)
+        wait_for(
+            lambda: bool(supervisor.exit_codes()["worker"]), "the worker to end", lambda: None, every=0.1
+        )
         assert supervisor.exit_codes()["worker"] == (0,)
     rows = lane.db.read("SELECT kind, state, attempts FROM execution ORDER BY id")
     assert rows[0] == {"kind": "FOLLOW_ON_TWITTER", "state": "sent", "attempts": 1}, "settled, not in doubt"

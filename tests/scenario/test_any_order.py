@@ -104,7 +104,7 @@ class Forgetful:
 def dying_at(point: str, passage: int) -> Iterator[None]:
     passages = count(1)
 
-    def die(at: str, _leads: object) -> None:
+    def die(at: str) -> None:
         if at == point and next(passages) == passage:
             raise Killed(point)
 
