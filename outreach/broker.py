@@ -35,6 +35,8 @@ log = logging.getLogger("outreach")
 
 #: Of a hint for an actor that is not known here: so often it was handed on, and at most is (1, 2, 4, 8, 16 s later).
 _HANDED_ON, _MOST_HANDED_ON = "handed_on", 5
+#: Milliseconds before it is handed on the first time.
+_HAND_ON_AFTER = 1000
 _NETWORK = (redis.ConnectionError, redis.TimeoutError)
 #: Milliseconds. Far above every network timeout of a job: an asynchronous exception must never land between a
 #: provider's answer and T2.
@@ -105,7 +107,7 @@ class SafeConsumer(_RedisConsumer):
             return True
         handed_on = int(message.options.get(_HANDED_ON, 0))
         if handed_on < _MOST_HANDED_ON:
-            eta = current_millis() + 1000 * 2**handed_on
+            eta = current_millis() + _HAND_ON_AFTER * 2**handed_on
             options = {"eta": eta, _HANDED_ON: handed_on + 1}
             later: Message[Any] = Message(
                 dq_name(SOON), message.actor_name, message.args, message.kwargs, options
