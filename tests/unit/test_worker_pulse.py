@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,10 +59,11 @@ def test_a_message_that_no_time_limit_could_end_is_found(caplog: pytest.LogCaptu
 def test_a_message_is_in_hand_from_its_beginning_to_its_end_whatever_came_of_it() -> None:
     broker, beats = make_broker("redis://127.0.0.1:1/0", "unit"), Heartbeat()
     one: Any = message("engine", "advance_lead", 1)
-    for end in (
+    ends: list[Callable[[], None]] = [
         lambda: beats.after_process_message(broker, one, exception=ValueError()),
         lambda: beats.after_skip_message(broker, one),
-    ):
+    ]
+    for end in ends:
         beats.before_process_message(broker, one)
         assert [actor for actor, _ in broker.pulse.in_hand.values()] == ["advance_lead"]
         end()
