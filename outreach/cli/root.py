@@ -13,6 +13,7 @@ from outreach.cli import (
     chaos,
     consent,
     db,
+    dead_letters,
     doctor,
     enrolling,
     export,
@@ -75,6 +76,7 @@ for room in (
     tell,
     doctor,
     keys,
+    dead_letters,
     chaos,
 ):
     room.add_to(cli)
