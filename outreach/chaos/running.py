@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from outreach import app as apps
@@ -50,6 +50,12 @@ class Result:
     #: of opt-outs with nothing under way; None: there were none
     acknowledged_p99_ms: float | None = None
 
+    @property
+    def red(self) -> bool:
+        """Was anything doubled, lost, over a cap, or sent after an opt-out or a pause?"""
+        v = self.verdict
+        return bool(v.duplicates or v.lost or v.over_cap or v.after_opt_out or self.after_pause)
+
     def line(self) -> dict[str, Any]:
         """As the last line of a run shows it."""
         return {
@@ -57,6 +63,20 @@ class Result:
             "parked": self.parked, "broken": dict(self.broken), "opt_out_ack_p99_ms": self.acknowledged_p99_ms,
             "elapsed_s": self.elapsed_s, "witness": str(self.witness),
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A scenario that this machine cannot play, and why."""
+
+    scenario: str
+    seed: int
+    why: str
+    red: ClassVar[bool] = False
+
+    def line(self) -> dict[str, Any]:
+        """As the last line of a run shows it."""
+        return {"name": self.scenario, "seed": self.seed, "skipped": self.why}
 
 
 def run_scenario(
@@ -71,6 +91,8 @@ def run_scenario(
     began = time.monotonic()
     servers.flush_valkey()
     with ExitStack() as stack:
+        ground = stack.enter_context(scenario.ground(servers))
+        servers = ground.servers
         supervisor = stack.enter_context(Supervisor(say=lambda _line: None))
         stage = empty_stage(folder, servers, witness=f"{scenario.name}-{seed}.witness.jsonl")
         proxies = [
@@ -82,7 +104,7 @@ def run_scenario(
         stack.callback(app.close)
         to_postgres, to_redis, to_provider = proxies
         field = Field(
-            app=app, stage=stage, servers=servers, supervisor=supervisor, seed=seed, to_postgres=to_postgres, to_redis=to_redis, to_provider=to_provider,
+            app=app, stage=stage, servers=servers, supervisor=supervisor, seed=seed, to_postgres=to_postgres, to_redis=to_redis, to_provider=to_provider, disk=ground.disk,
         )  # fmt: skip
         open_stage(app, stage, supervisor, leads=leads, seed=seed, say=say)
         with Human(app.context, stage.simulator_url):

@@ -5,12 +5,15 @@ The numbers F1 to F20 are those of the list of faults in docs/guarantees.md.
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
 from outreach.chaos.field import Field
+from outreach.chaos.ground import Ground, as_they_are, on_a_small_disk
 from outreach.chaos.proxy import Act
+from outreach.embedded.servers import Servers
 from outreach.failpoints import POINTS
 from outreach.rehearsal.stage import Stage
 
@@ -37,6 +40,7 @@ class Scenario:
     provider: Sequence[Mapping[str, Any]] = _SLOW
     smoke: bool = False
     stage: Callable[[Stage], Stage] = lambda stage: stage
+    ground: Callable[[Servers], AbstractContextManager[Ground]] = as_they_are
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -124,6 +128,14 @@ def _redis_outage(field: Field) -> Iterator[float]:
         field.done["redis stalled"] += 1
         yield field.between(2.0, 4.0, "stall")
         field.to_redis.flow()
+
+
+def _disk_full(field: Field) -> Iterator[float]:
+    while True:
+        yield field.between(1.5, 3.0)
+        field.fill_disk()
+        yield field.between(2.0, 6.0, "full")
+        field.empty_disk()
 
 
 # --- the provider and its messages ------------------------------------------------------------------------------------
@@ -229,6 +241,7 @@ SCENARIOS: Sequence[Scenario] = (
              stage=lambda stage: replace(stage, schedulers=5)),
     Scenario(name="terms", faults="F12", says="workers told to end twice (SIGTERM, SIGTERM), every second", plan=_terms),
     Scenario(name="poison", faults="F14", says="leads that nobody can read", plan=_poison),
+    Scenario(name="disk-full", faults="F15", says="Postgres's disk filled to the last byte, and emptied again", plan=_disk_full, ground=on_a_small_disk),
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
     Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
     Scenario(name="no-scheduler", faults="F20", says="nobody ticks for most of the time", plan=_no_scheduler),

@@ -16,7 +16,7 @@ from outreach.cli.session import read_settings
 from outreach.errors import UsageError
 
 if TYPE_CHECKING:
-    from outreach.chaos.running import Result
+    from outreach.chaos.running import Result, Skipped
     from outreach.chaos.scenarios import Scenario
 
 #: Where the variants are that break a promise on purpose: with the tests, never in the product.
@@ -75,8 +75,8 @@ def chaos(
     )
     folder = (data_dir or read_settings(ctx).data_dir) / "chaos"
     results = _run(chosen, folder, seed=seed, leads=leads, seconds=seconds, protocol=protocol)
-    _report(results, as_json, protocol=protocol, intensity=intensity if full else None, seed=seed)
-    if any(_is_broken(one) for one in results):
+    _report(results, as_json, folder, protocol=protocol, intensity=intensity if full else None, seed=seed)
+    if any(one.red for one in results):
         raise typer.Exit(1)
 
 
@@ -109,29 +109,35 @@ def _worker(protocol: str) -> tuple[str, ...]:
 
 def _run(
     chosen: "Sequence[Scenario]", folder: Path, *, seed: int, leads: int, seconds: float, protocol: str
-) -> "list[Result]":
-    from outreach.chaos.running import run_scenario
+) -> "list[Result | Skipped]":
+    from outreach.chaos.ground import NotHere
+    from outreach.chaos.running import Skipped, run_scenario
     from outreach.embedded.servers import start_servers
     from outreach.embedded.supervisor import interrupted_by_signals
     from outreach.settings import Settings
 
     worker = _worker(protocol)
     folder.mkdir(parents=True, exist_ok=True)
-    results = []
+    results: list[Result | Skipped] = []
     with interrupted_by_signals(), ExitStack() as stack:
         servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
         for one in chosen:
             note(f"{one.name} ({one.faults}): {one.says}")
-            result = run_scenario(
-                one,
-                servers,
-                folder,
-                seed=seed,
-                leads=leads,
-                seconds=seconds,
-                say=lambda _line: None,
-                worker_module=worker,
-            )
+            try:
+                result = run_scenario(
+                    one,
+                    servers,
+                    folder,
+                    seed=seed,
+                    leads=leads,
+                    seconds=seconds,
+                    say=lambda _line: None,
+                    worker_module=worker,
+                )
+            except NotHere as skipped:
+                note(f"  skipped: {skipped}")
+                results.append(Skipped(scenario=one.name, seed=seed, why=str(skipped)))
+                continue
             for finding in result.verdict.findings:
                 note(f"  {finding}")
             note(f"  {_in_words(result)}")
@@ -144,18 +150,19 @@ def _in_words(result: "Result") -> str:
     return f"{result.elapsed_s:g} s; broken: {broken}; in doubt on the way: {result.doubted}"
 
 
-def _is_broken(result: "Result") -> bool:
-    v = result.verdict
-    return bool(v.duplicates or v.lost or v.over_cap or v.after_opt_out or result.after_pause)
-
-
 def _report(
-    results: "Sequence[Result]", as_json: bool, *, protocol: str, intensity: float | None, seed: int
+    results: "Sequence[Result | Skipped]",
+    as_json: bool,
+    folder: Path,
+    *,
+    protocol: str,
+    intensity: float | None,
+    seed: int,
 ) -> None:
     from outreach.chaos.scenarios import named
 
     lines = [one.line() for one in results]
-    total = {name: sum(line[name] for line in lines) for name in _SUMS}
+    total = {name: sum(line.get(name, 0) for line in lines) for name in _SUMS}
     if as_json:
         say(
             json.dumps(
@@ -166,11 +173,14 @@ def _report(
         return
     rows = [{**line, "faults": named(line["name"]).faults} for line in lines]
     output.table([*rows, {"name": "total", **total}], _COLUMNS)
-    red = [one.scenario for one in results if _is_broken(one)]
+    for line in lines:
+        if "skipped" in line:
+            say(f"{line['name']} was skipped: {line['skipped']}")
+    red = [one.scenario for one in results if one.red]
     if red:
         again = " ".join(f"--scenario {name}" for name in red)
         note(
-            f"red. To plan the same blows again: outreach chaos {again} --seed {seed}; witness files: {results[0].witness.parent}"
+            f"red. To plan the same blows again: outreach chaos {again} --seed {seed}; witness files: {folder}"
         )
 
 
