@@ -1,15 +1,12 @@
 """Thirty histories of the whole engine in any order, and four mistakes that such histories find out. OUTREACH_TEST_SEEDS=500 plays more."""
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from outreach.embedded.servers import Servers
+from tests.chaos import broken
 from tests.scenario.any_order import Theatre
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(3600)]
@@ -32,14 +29,18 @@ def test_whatever_the_order(servers: Servers, template: str, tmp_path: Path) -> 
         ("no_ledger_caps", 1, "over 2/hour"),
     ],
 )
-def test_they_find_what_is_broken_on_purpose(protocol: str, first: int, finding: str) -> None:
+def test_they_find_what_is_broken_on_purpose(
+    servers: Servers,
+    template: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
+    first: int,
+    finding: str,
+) -> None:
     """Within thirty histories; they begin where it was found at once, to be quick."""
-    words = [sys.executable, "-m", "tests.scenario.any_order", "--protocol", protocol, "--first", str(first)]
-    run = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
-    line: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    assert (run.returncode, len(line["red"])) == (1, 1), line
-    assert finding in run.stderr, run.stderr
-    assert (
-        f"again: python -m tests.scenario.any_order --protocol {protocol} --seed {line['red'][0]}"
-        in run.stderr
-    )
+    monkeypatch.setattr(broken, "_replace", monkeypatch.setattr)
+    broken.VARIANTS[protocol]()
+    theatre = Theatre(url=servers.database_url, template=template, folder=tmp_path)
+    found = next(wrong for number in range(30) if (wrong := theatre.play((first - 1 + number) % 30 + 1)))
+    assert finding in found
