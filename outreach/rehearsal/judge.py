@@ -62,7 +62,8 @@ def judge(
     """Judge a run. `caps`: per kind (follow, unfollow, dm) and account. `machine`: one real second in business time."""
     ledger = db.run(judging.ledger)
     suppressed = db.run(judging.effective_suppressions)
-    overdue = db.run(lambda tx: judging.overdue(tx, now, machine * _OVERDUE_SECONDS))
+    late = db.run(lambda tx: judging.overdue(tx, now, machine * _OVERDUE_SECONDS))
+    overdue = [lead for lead in late if not _is_full(lead, ledger, caps, now)]
     findings: list[str] = []
     seen = Counter(_effect_of(a) for a in acceptances)
     return Verdict(
@@ -82,6 +83,22 @@ def judge(
         ),
         held=_held(ledger),
     )
+
+
+def _is_full(lead: Row, ledger: Iterable[Row], caps: Mapping[str, Sequence[Cap]], now: datetime) -> bool:
+    """Has the lead's account used up a cap? Then nothing of that kind can be begun now."""
+    used = [
+        row["effect_by"]
+        for row in ledger
+        if (row["account"], row["kind"]) == (lead["account"], lead["next_kind"])
+        and row["effect_by"] is not None
+    ]
+    windows = [
+        (cap.limit, timedelta(seconds=cap.seconds))
+        for cap in caps.get(_KIND.get(lead["next_kind"], ""), ())
+        if cap.seconds
+    ]
+    return any(sum(at > now - window for at in used) >= limit for limit, window in windows)
 
 
 def _held(ledger: Iterable[Row]) -> tuple[str, ...]:
