@@ -1,5 +1,6 @@
 """One scenario from an empty database to the judge's verdict."""
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from outreach import app as apps
 from outreach.chaos.field import Field
 from outreach.chaos.proxy import Proxy
 from outreach.chaos.scenarios import Scenario
+from outreach.chaos.switching import sent_despite, slowest
 from outreach.embedded.servers import Servers
 from outreach.embedded.supervisor import Supervisor
 from outreach.embedded.waiting import wait_until
@@ -45,10 +47,12 @@ class Result:
     parked: int
     elapsed_s: float
     witness: Path
-    #: accepted later than a call deadline after the kill switch had returned
+    #: accepted later than a call deadline after the kill switch had returned; or in a pause, and by no call that it had named
     after_pause: int
     #: of opt-outs with nothing under way; None: there were none
     acknowledged_p99_ms: float | None = None
+    #: real seconds until the slowest pause of each scope was binding
+    pauses_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def red(self) -> bool:
@@ -60,7 +64,7 @@ class Result:
         """As the last line of a run shows it."""
         return {
             "name": self.scenario, "seed": self.seed, "attempted": self.attempted, **self.verdict.figures(), "after_pause": self.after_pause, "doubted": self.doubted,
-            "parked": self.parked, "broken": dict(self.broken), "opt_out_ack_p99_ms": self.acknowledged_p99_ms,
+            "parked": self.parked, "broken": dict(self.broken), "opt_out_ack_p99_ms": self.acknowledged_p99_ms, "pauses_s": dict(self.pauses_s),
             "elapsed_s": self.elapsed_s, "witness": str(self.witness),
         }  # fmt: skip
 
@@ -196,7 +200,9 @@ def _judged(
         witness=stage.witness,
         acknowledged_p99_ms=_p99_ms(field.acknowledged),
         # a call that was under way may still be accepted until its deadline
-        after_pause=sum(a.by == "api" and a.t_scaled > paused_at + ctx.call_deadline for a in acceptances),
+        after_pause=sum(a.by == "api" and a.t_scaled > paused_at + ctx.call_deadline for a in acceptances)
+        + sent_despite(app, field.pauses, acceptances),
+        pauses_s=slowest(field.pauses),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from outreach.chaos.field import Field
 from outreach.chaos.ground import Ground, as_they_are, on_a_small_disk
 from outreach.chaos.proxy import Act
+from outreach.chaos.switching import SCOPES
 from outreach.embedded.servers import Servers
 from outreach.failpoints import POINTS
 from outreach.rehearsal.stage import Stage
@@ -224,6 +225,15 @@ def _merges(field: Field) -> Iterator[float]:
         field.opt_somebody_out()
 
 
+def _switches(field: Field) -> Iterator[float]:
+    for scope in cycle(SCOPES):
+        yield field.between(0.5, 1.5)
+        field.switch_off(scope)
+        # longer than a call may take: whatever was under way has ended, and nothing else may have begun
+        yield field.stage.settings.call_deadline_seconds + 0.3
+        field.switch_on()
+
+
 SCENARIOS: Sequence[Scenario] = (
     Scenario(name="kills", faults="F1", says="workers killed (kill -9), one every second", plan=_kills, smoke=True),
     Scenario(name="points", faults="F1", says="workers killed at each named point of claim, call and settle", plan=_points),
@@ -243,6 +253,7 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="poison", faults="F14", says="leads that nobody can read", plan=_poison),
     Scenario(name="disk-full", faults="F15", says="Postgres's disk filled to the last byte, and emptied again", plan=_disk_full, ground=on_a_small_disk),
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
+    Scenario(name="switches", faults="pauses", says="everything, an account, the sequence, a human paused in the middle of calls", plan=_switches, provider=_LATE),
     Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
     Scenario(name="no-scheduler", faults="F20", says="nobody ticks for most of the time", plan=_no_scheduler),
 )  # fmt: skip
