@@ -22,7 +22,7 @@ from outreach.ids import bucket
 from outreach.models import chaos
 from outreach.models.base import UNREACHABLE
 from outreach.rehearsal import world
-from outreach.rehearsal.stage import Stage, worker
+from outreach.rehearsal.stage import Stage, old_worker, worker
 from outreach.runtime import hints
 from outreach.runtime.merge import merge
 from outreach.runtime.optout import opt_out
@@ -129,6 +129,11 @@ class Field:
             point = "no point" if point else None
         if point:
             self.done[f"killed at {point}"] += 1
+
+    def start_old(self, name: str) -> None:
+        """One more worker, of the older release."""
+        self.supervisor.start(old_worker(self.stage, name))
+        self.done["older workers"] += 1
 
     def start_skewed(self, name: str, seconds: float) -> None:
         """One more worker, on a machine whose clock is wrong."""

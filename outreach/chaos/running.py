@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from outreach import app as apps
 from outreach.chaos.field import Field
+from outreach.chaos.ground import NotHere
 from outreach.chaos.proxy import Proxy
 from outreach.chaos.scenarios import Scenario
 from outreach.chaos.switching import sent_despite, slowest
@@ -85,6 +86,7 @@ class Skipped:
 
 def run_scenario(
     scenario: Scenario, servers: Servers, folder: Path, *, seed: int, leads: int, seconds: float, say: Say, worker_module: tuple[str, ...] = ("outreach",),
+    old: Path | None = None,
 ) -> Result:  # fmt: skip
     """Run it for so many real seconds of blows, then let everything settle, then judge. Raises UsageError on servers of others."""
     if servers.crash_postgres is None or servers.flush_valkey is None:
@@ -92,6 +94,8 @@ def run_scenario(
             "chaos breaks its own servers only, and these belong to another process",
             hint="end that process, or name another folder with --data-dir",
         )
+    if scenario.needs_old and old is None:
+        raise NotHere("it wants an older release beside this one: --old PATH, the folder of another checkout")
     began = time.monotonic()
     servers.flush_valkey()
     with ExitStack() as stack:
@@ -103,7 +107,7 @@ def run_scenario(
             stack.enter_context(_proxy(url))
             for url in (servers.database_url, servers.redis_url, stage.simulator_url)
         ]
-        stage = _with_proxies(scenario.stage(replace(stage, worker_module=worker_module)), *proxies)
+        stage = _with_proxies(scenario.stage(replace(stage, worker_module=worker_module, old=old)), *proxies)
         app = apps.build(stage.settings)
         stack.callback(app.close)
         to_postgres, to_redis, to_provider = proxies

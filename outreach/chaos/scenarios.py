@@ -42,6 +42,8 @@ class Scenario:
     smoke: bool = False
     stage: Callable[[Stage], Stage] = lambda stage: stage
     ground: Callable[[Servers], AbstractContextManager[Ground]] = as_they_are
+    #: an older release runs beside this one
+    needs_old: bool = False
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -225,6 +227,15 @@ def _merges(field: Field) -> Iterator[float]:
         field.opt_somebody_out()
 
 
+def _releases(field: Field) -> Iterator[float]:
+    """A roll-out that is never over: two workers of each release, and one after the other is replaced."""
+    for number in (1, 2):
+        field.start_old(f"worker-old-{number}")
+    while True:
+        yield field.between(0.8, 2.0)
+        field.kill("worker", signal.SIGTERM, signal.SIGTERM)
+
+
 def _switches(field: Field) -> Iterator[float]:
     for scope in cycle(SCOPES):
         yield field.between(0.5, 1.5)
@@ -250,6 +261,7 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="hints", faults="F11", says="five schedulers, and every hint twenty times over", plan=_hints,
              stage=lambda stage: replace(stage, schedulers=5)),
     Scenario(name="terms", faults="F12", says="workers told to end twice (SIGTERM, SIGTERM), every second", plan=_terms),
+    Scenario(name="releases", faults="F13", says="workers of an older release (--old PATH) beside ours, all replaced again and again", plan=_releases, needs_old=True),
     Scenario(name="poison", faults="F14", says="leads that nobody can read", plan=_poison),
     Scenario(name="disk-full", faults="F15", says="Postgres's disk filled to the last byte, and emptied again", plan=_disk_full, ground=on_a_small_disk),
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),

@@ -53,6 +53,12 @@ def chaos(
             help="ours; or a variant broken on purpose, to see the judge bite: " + ", ".join(PROTOCOLS[1:])
         ),
     ] = "ours",
+    old: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of an older release (a checkout, say): `releases` runs its workers, too."
+        ),
+    ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Name the scenarios, and run none.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where its servers keep their data.")] = None,
     as_json: AsJson = False,
@@ -74,7 +80,11 @@ def chaos(
         else (_SMOKE_LEADS, _SMOKE_SECONDS)
     )
     folder = (data_dir or read_settings(ctx).data_dir) / "chaos"
-    results = _run(chosen, folder, seed=seed, leads=leads, seconds=seconds, protocol=protocol)
+    if old is not None and not (old / "outreach" / "__init__.py").is_file():
+        raise UsageError(
+            f"{old} is no folder of ours: there is no outreach/__init__.py in it", hint="name a checkout"
+        )
+    results = _run(chosen, folder, seed=seed, leads=leads, seconds=seconds, protocol=protocol, old=old)
     _report(results, as_json, folder, protocol=protocol, intensity=intensity if full else None, seed=seed)
     if any(one.red for one in results):
         raise typer.Exit(1)
@@ -108,7 +118,14 @@ def _worker(protocol: str) -> tuple[str, ...]:
 
 
 def _run(
-    chosen: "Sequence[Scenario]", folder: Path, *, seed: int, leads: int, seconds: float, protocol: str
+    chosen: "Sequence[Scenario]",
+    folder: Path,
+    *,
+    seed: int,
+    leads: int,
+    seconds: float,
+    protocol: str,
+    old: Path | None,
 ) -> "list[Result | Skipped]":
     from outreach.chaos.ground import NotHere
     from outreach.chaos.running import Skipped, run_scenario
@@ -133,6 +150,7 @@ def _run(
                     seconds=seconds,
                     say=lambda _line: None,
                     worker_module=worker,
+                    old=old.absolute() if old else None,
                 )
             except NotHere as skipped:
                 note(f"  skipped: {skipped}")
