@@ -31,8 +31,8 @@ def test_two_releases_at_once(servers: Servers, tmp_path: Path) -> None:
     )
     assert (
         line["broken"]["older workers"],
-        line["broken"]["worker told to end"] >= 2,
-        line["accepted"] >= 20,
+        line["broken"]["worker told to end"] >= 1,
+        line["accepted"] >= 5,
     ) == (2, True, True), line
 
 
