@@ -82,7 +82,7 @@ class Storm:
 
     def _list(self, _person: int, recipient: str) -> None:
         ctx = self.run.app.context
-        digest = ctx.identifier_digest("twitter_id", recipient)
+        digest = ctx.peppers.digest("twitter_id", recipient)
         opt_out_identifier(ctx, digest, reason="asked", source="list", evidence={}, actor="bench")
 
 

@@ -51,10 +51,13 @@ def house_of(servers: Servers, template: str, folder: Path, name: str) -> Iterat
     roomy_account(house)
     house.publish(WRITE_AND_LISTEN)
     told: list[Push] = []
+
+    def write_down(_house: House, headers: Any, body: bytes) -> tuple[int, bytes]:
+        told.append((headers, body))
+        return 200, b""
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            stage, "_receive", lambda _house, headers, body: (told.append((headers, body)), (200, b""))[1]
-        )
+        patch.setattr(stage, "_receive", write_down)
         house.enroll("listen", friends(house, *CROWD))
         _say(house)
     yield house, told
