@@ -353,7 +353,7 @@ CREATE TABLE sequence_entry (
     name        text NOT NULL,                       -- the segment's, or the form's; else empty
     channel     text,                                -- message_in: where they write
     since       timestamptz NOT NULL,                -- what came before enrolls nobody
-    secret      text,                                -- form: signs what it posts
+    secret      text CHECK (secret LIKE 'v_:%'),     -- form: signs what it posts; sealed
     import_id   bigint REFERENCES import,            -- form: under which its people are recorded
     -- segment: every person up to `newest` has been looked at once; `walked_to` is where the next look at them begins
     newest      bigint NOT NULL DEFAULT 0,
