@@ -1,9 +1,11 @@
 """The dramatiq broker, hardened, and the pipelined enqueue. Messages are hints: ids only, never retried, never trusted."""
 
+import json
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -71,20 +73,9 @@ class SafeConsumer(_RedisConsumer):
 
     def __next__(self) -> Any:
         try:
-            message = super().__next__()
+            return super().__next__()
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
-        return message if message is None or self._is_known(message) else None
-
-    def _is_known(self, message: Any) -> bool:
-        """A hint for an actor of a newer release is dropped: the sweep of a worker that has it hints again."""
-        if message.actor_name in self.broker.actors:
-            return True
-        log.info(
-            "hint for an unknown actor dropped", extra={"action": "hint_dropped", "actor": message.actor_name}
-        )
-        self.ack(message)
-        return False
 
     def ack(self, message: Any) -> None:
         try:
@@ -106,11 +97,73 @@ class SafeConsumer(_RedisConsumer):
             raise ConnectionClosed(error) from None
 
 
+_FIELDS = {
+    "queue_name": str, "actor_name": str, "args": list, "kwargs": dict, "options": dict, "message_id": str, "message_timestamp": int,
+}  # fmt: skip
+_LARGEST_ID = 2**63 - 1
+#: Characters of a made-up actor's name that a log line shows.
+_SHOWN = 40
+
+
+def wrong_with(body: bytes, queue: str, actors: Mapping[str, int]) -> str | None:
+    """Why this is no hint of ours, in words that quote nothing of it but an actor's name; None: it is one.
+
+    Whoever can write to Redis can put anything there. What passes here names an actor that we have and the one row it asks for, and
+    has no option that would change how it is carried out (dramatiq reads a time limit from a message). `actors`: name -> how many ids.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return "it is no JSON"
+    if not isinstance(found, dict) or found.keys() != _FIELDS.keys():
+        return "it is no message"
+    if not all(type(found[name]) is kind for name, kind in _FIELDS.items()):
+        return "a field of it is of another kind"
+    name, args = found["actor_name"], found["args"]
+    if name not in actors:
+        return f"{_UNKNOWN}{name[:_SHOWN] if name.isascii() and name.isidentifier() else '?'}"
+    if found["queue_name"] != queue:
+        return "it is of another queue"
+    if (
+        found["kwargs"]
+        or len(args) != actors[name]
+        or not all(type(one) is int and 0 <= one <= _LARGEST_ID for one in args)
+    ):
+        return "its arguments are no id"
+    return None if _are_ours(found["options"], queue) else "its options are not ours"
+
+
+_UNKNOWN = "unknown actor "
+
+
+def _say_dropped(queue: str, why: str) -> None:
+    extra = {"action": "hint_dropped", "queue": queue, "why": why}
+    if why.startswith(_UNKNOWN):
+        # Workers of two releases at once are nothing to warn of.
+        log.info("hint for an unknown actor dropped", extra={**extra, "actor": why.removeprefix(_UNKNOWN)})
+    else:
+        log.warning("hint dropped", extra=extra)
+
+
+def _are_ours(options: Mapping[str, Any], queue: str) -> bool:
+    """Redis' name of it, its time where it was put off, and periodiq's time of a tick; nothing else."""
+    wanted = {"redis_message_id", "eta"} if queue.endswith(".DQ") else {"redis_message_id"}
+    if options.keys() - {"scheduled_at"} != wanted:
+        return False
+    try:
+        datetime.fromisoformat(options.get("scheduled_at", "2026-01-01"))
+    except (TypeError, ValueError):
+        return False
+    return type(options["redis_message_id"]) is str and type(options.get("eta", 0)) is int
+
+
 class SafeBroker(RedisBroker):
-    """RedisBroker with the consumer above, and errors of the network under one name."""
+    """RedisBroker with the consumer above, which gets hints only, and errors of the network under one name."""
 
     #: queues on which next to nothing comes here: Redis is asked for them less often
     seldom: frozenset[str] = frozenset()
+    #: of each actor, how many ids it asks for
+    _ids_asked: Mapping[str, int] = {}
 
     @property
     def consumer_class(self) -> type[SafeConsumer]:
@@ -119,6 +172,34 @@ class SafeBroker(RedisBroker):
     def get_declared_delay_queues(self) -> set[str]:
         """Delayed hints go by `soon` alone: the other queues' delay queues stay empty, and nobody asks Redis for them."""
         return {dq_name(SOON)}
+
+    def do_fetch(self, queue_name: str, prefetch: int) -> list[bytes]:
+        """The next hints of a queue. What is none (forged, or of a newer release, whose sweep hints again) is deleted, one line each."""
+        fetched: list[bytes | None] = self._dispatch("fetch")(queue_name, prefetch)
+        hints = []
+        for body in fetched:
+            why = wrong_with(body, queue_name, self._ids_asked) if body is not None else "its body is gone"
+            if why is None and body is not None:
+                hints.append(body)
+                continue
+            _say_dropped(queue_name, why or "")
+            self._forget(queue_name, body)
+        return hints
+
+    def declare_actor(self, actor: Any) -> None:
+        super().declare_actor(actor)
+        self._ids_asked = self._ids_asked | {actor.actor_name: actor.fn.__code__.co_argcount}
+
+    def _forget(self, queue_name: str, body: bytes | None) -> None:
+        """Delete a fetched body that nobody can acknowledge, since its name in Redis is not known: it is found by what it says."""
+        acks = f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"
+        bodies = f"{self.namespace}:{queue_name}.msgs"
+        ids = list(self.client.smembers(acks))
+        found = self.client.hmget(bodies, ids) if ids else []
+        for redis_id, known in zip(ids, found, strict=True):
+            if known == body:
+                self.client.srem(acks, redis_id)
+                self.client.hdel(bodies, redis_id)
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         try:
