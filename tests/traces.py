@@ -17,7 +17,9 @@ def tables(db: Database) -> dict[str, list[str]]:
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY relname"
     )
     return {
-        row["relname"]: [found["row"] for found in db.read(f"SELECT t::text AS row FROM {row['relname']} t ORDER BY 1")]
+        row["relname"]: [
+            found["row"] for found in db.read(f"SELECT t::text AS row FROM {row['relname']} t ORDER BY 1")
+        ]
         for row in names
     }
 

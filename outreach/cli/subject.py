@@ -81,7 +81,9 @@ def _erase_stranger(app: "App", who: str, as_json: bool) -> None:
     found = identifier_of(who)
     assert found is not None
     gone = erase_stranger(app.context, Identifier(kind=found.kind.value, value=found.value), by=operator())
-    sentence = f"nobody was known by that; its digest is on the do-not-contact list, {gone} message(s) were emptied"
+    sentence = (
+        f"nobody was known by that; its digest is on the do-not-contact list, {gone} message(s) were emptied"
+    )
     output.done({"person": None, "erased": True, "messages": gone}, sentence, as_json)
     _explain(as_json)
 

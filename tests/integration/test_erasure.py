@@ -180,7 +180,9 @@ def test_importing_an_erased_identifier_again_stores_nothing_and_says_so(
     ann, _ = contacted(house)
     erase(house.ctx, ann, by="test")
     file = tmp_path / "again.csv"
-    file.write_text(f"name,twitter_id\nAnn,{id_of_handle('ann')}\nBob,{id_of_handle('bob')}\n", encoding="utf-8")
+    file.write_text(
+        f"name,twitter_id\nAnn,{id_of_handle('ann')}\nBob,{id_of_handle('bob')}\n", encoding="utf-8"
+    )
     order = Order(path=str(file), source="again", basis="opt_in", proof="a form")
     report = run_import(house.db, order, pepper=house.ctx.settings.pepper, now=house.clock.now())
     assert (report.accepted, report.erased, report.rejects[0].line) == (1, 1, 2)

@@ -120,7 +120,9 @@ class _Refused(Exception):
     diag = SimpleNamespace(constraint_name="identity_kind_value_key", table_name=None)
 
 
-def test_a_thread_that_dies_says_so_in_the_log_and_quotes_nothing(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_thread_that_dies_says_so_in_the_log_and_quotes_nothing(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
     root, before = logging.getLogger(), threading.excepthook
     handlers = root.handlers[:]
     try:
