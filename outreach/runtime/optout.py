@@ -14,7 +14,6 @@ from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.moving import leave
 
-
 #: Sources whose reasons are the engine's own words.
 _OURS = frozenset({"reply", "block", "opt_out_page", "erasure"})
 

@@ -76,7 +76,7 @@ def _store(request: Request, body: bytes) -> Response:
         accept_unreadable(app.context, channel, digest(body.decode("utf-8", "replace")), len(body))
         log.warning(
             "webhook not understood",
-            extra={"action": "webhook_unreadable", "channel": channel, "error": describe(error)},
+            extra={"action": "webhook_unreadable", "channel": channel, "error": type(error).__name__},
         )
         return PlainTextResponse("stored, not understood")
     app.hint(accept(app.context, channel, items))

@@ -13,9 +13,9 @@ import pytest
 
 from outreach.audience.importing import Order, run_import
 from outreach.audience.segments import create_segment
-from outreach.embedded.servers import Servers
 from outreach.compliance.facts import BasisKind
 from outreach.compliance.register import Grant, record_consent
+from outreach.embedded.servers import Servers
 from outreach.engine.kinds import ActionKind, Channel
 from outreach.limits.limiter import RedisLimiter
 from outreach.models import subject
