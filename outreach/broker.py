@@ -188,7 +188,7 @@ class SafeBroker(RedisBroker):
 
     def declare_actor(self, actor: Any) -> None:
         super().declare_actor(actor)
-        self._ids_asked = self._ids_asked | {actor.actor_name: actor.fn.__code__.co_argcount}
+        self._ids_asked = {**self._ids_asked, actor.actor_name: actor.fn.__code__.co_argcount}
 
     def _forget(self, queue_name: str, body: bytes | None) -> None:
         """Delete a fetched body that nobody can acknowledge, since its name in Redis is not known: it is found by what it says."""

@@ -6,10 +6,11 @@ whatever it was sent. No mark may be in what any process has said, in Redis, in 
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from outreach.models import instance
 from outreach.models.base import Database
 from outreach.runtime.control import pause_lead
 from outreach.runtime.doors import form_secret
+from outreach.runtime.enroll import enroll
 from outreach.runtime.forms import sign
 from outreach.settings import Settings
 from outreach.simulator import Simulator
@@ -37,22 +39,20 @@ from tests.traces import everything_in, in_tables, tables
 
 pytestmark = pytest.mark.servers
 ACCOUNTS = {"one": ("42", "access token"), "two": ("43", "access token of the second"), "three": ("44", "access token of the third")}  # fmt: skip
-HEARTBEAT = 30.0
+#: Tables in which there are ids and the engine's own words, and nothing else.
+QUOTES_NOTHING = ("event_", "alert", "notice", "watermark", "hold", "refused_push", "task")
 
 
 @dataclass
 class Stand:
     """A house whose workers and web process are processes, and everything that they say."""
 
+    app: apps.App
     house: House
     quoter: Quoter
     environment: dict[str, str]
     folder: Path
     web: str = ""
-
-    @property
-    def app(self) -> apps.App:
-        return self._app
 
     def said(self) -> dict[str, str]:
         return {file.name: file.read_text("utf-8", "replace") for file in sorted(self.folder.glob("*.log"))}
@@ -94,15 +94,13 @@ def stand(db: Database, database_url: str, servers: Servers, tmp_path: Path) -> 
         }  # fmt: skip
         app = apps.build(Settings.from_environment(environment))
         house = House(ctx=app.context, clock=FrozenClock(now), simulator=cast(Simulator, None), witness_path=tmp_path / "none")  # fmt: skip
-        made = Stand(house=house, quoter=quoter, environment=environment, folder=tmp_path)
-        made._app = app  # type: ignore[attr-defined]
-        yield made
+        yield Stand(app=app, house=house, quoter=quoter, environment=environment, folder=tmp_path)
         app.close()
 
 
 def furnish(stand: Stand) -> dict[str, int]:
     """Accounts with their secrets, people with everything that is known of them, and their leads, one for each account."""
-    house, now = stand.house, stand.house.clock.now()
+    house = stand.house
     for name, (external, mark) in ACCOUNTS.items():
         house.account(
             name, external_id=external, base_url=stand.quoter.url, access_token=MARKS[mark], refresh_token=MARKS["refresh token"], caps=NO_CAPS,
@@ -124,11 +122,8 @@ def furnish(stand: Stand) -> dict[str, int]:
     for name, person in people.items():
         account = name if name in ACCOUNTS else "one"
         segment = house.segment(f"only-{name}", [person])
-        from outreach.runtime.enroll import enroll
-
         leads[name] = enroll(house.ctx, "hello", [segment], account_names=(account,), by="test").hints[0].id
     house.db.run(lambda tx: tx.execute("UPDATE lead SET cursor = %s WHERE id = %s", (MARKS["poisoned cursor"], leads["poison"])))  # fmt: skip
-    assert now
     return leads
 
 
@@ -181,9 +176,6 @@ def test_no_secret_handle_or_body_is_said_kept_in_redis_measured_or_told(
     pause_lead(stand.house.ctx, leads["doubt"], MARKS["human reason"], by="test")
     with ExitStack() as stack:
         cannot = [stack.enter_context(one) for one in wrong_servers(stand, servers)]
-        stack.enter_context(process(stand, "web", "web", "--port", "0", OUTREACH_LOG_LEVEL="DEBUG", OUTREACH_JSON_LOGS="1")) if False else None  # fmt: skip
-        port = httpx.URL(stand.quoter.url).port
-        assert port
         web_port = free_port()
         stand.web = f"http://127.0.0.1:{web_port}"
         stack.enter_context(process(stand, "web", "web", "--port", str(web_port), OUTREACH_LOG_LEVEL="DEBUG", OUTREACH_JSON_LOGS="1"))  # fmt: skip
@@ -195,13 +187,11 @@ def test_no_secret_handle_or_body_is_said_kept_in_redis_measured_or_told(
         for one in cannot:
             assert one.wait(timeout=60) in (1, 2)
         measured = {path: httpx.get(f"{stand.web}{path}", trust_env=False).text for path in ("/metrics", "/healthz", "/readyz")}  # fmt: skip
-        kept = dict(in_redis_of(servers))
+        kept = in_redis_of(servers)
     assert_nothing_is_found(stand, measured, kept)
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
@@ -263,41 +253,34 @@ def in_redis_of(servers: Servers) -> list[tuple[str, str]]:
         client.close()
 
 
-def assert_nothing_is_found(stand: Stand, measured: Mapping[str, str], kept: Mapping[str, str]) -> None:
+def assert_nothing_is_found(
+    stand: Stand, measured: Mapping[str, str], kept: Sequence[tuple[str, str]]
+) -> None:
     dump = tables(stand.house.db)
     found = {what for what, _ in in_tables(dump, MARKS)}
     assert found == MARKS.keys() - OUTSIDE, (
         "what is searched for is where it belongs; else nothing would be proven"
     )
     said = {f"said by {name}": text for name, text in stand.said().items()}
-    assert "swept" in "".join(said.values()) and "poison" not in said
-    told = {f"told {number}": text for number, text in enumerate(stand.quoter.told)}
-    log = {
-        f"event {i}": row for table in dump if table.startswith("event_") for i, row in enumerate(dump[table])
-    }
-    alerts = {
-        f"{table} {i}": row
-        for table in ("alert", "notice", "person_event", "hold")
-        for i, row in enumerate(dump[table])
-    }
-    redis_text = {f"redis {key}": f"{key} {value}" for key, value in kept.items()}
+    assert all(word in "".join(said.values()) for word in ("swept", "KeyError", "hint", '"level"', "info "))
     everywhere = {
         **said,
-        **told,
-        **log,
-        **alerts,
-        **redis_text,
-        **{f"measured {k}": v for k, v in measured.items()},
+        **{f"told {number}": text for number, text in enumerate(stand.quoter.told)},
+        **{
+            f"{table} {i}": row
+            for table in dump
+            if table.startswith(QUOTES_NOTHING)
+            for i, row in enumerate(dump[table])
+        },
+        **{f"redis {i}": f"{key} {value}" for i, (key, value) in enumerate(kept)},
+        **{f"measured {path}": text for path, text in measured.items()},
     }
-    hits = {
-        (what, where)
+    hits = [
+        f"{what} in {where}: …{text[max(0, at - 150) : at + 60]}…"
         for where, text in everywhere.items()
         for what, mark in MARKS.items()
-        if mark.lower() in text.lower()
-    }
-    allowed = {hit for hit in hits if hit[0] == "numeric id" and hit[1].startswith("told")}
-    for what, where in sorted(hits):
-        text = everywhere[where].lower()
-        at = text.index(MARKS[what].lower())
-        print(what, "|", where, "|", everywhere[where][max(0, at - 200) : at + 80])
-    assert hits - allowed == set()
+        if (at := text.lower().find(mark.lower())) >= 0
+        # A notice of a reply has a link to the conversation, which is called by both sides' ids: the one place where that is said.
+        and not (what == "numeric id" and where.startswith("told") and f"/messages/42-{mark}" in text)
+    ]
+    assert hits == []
