@@ -55,10 +55,13 @@ def challenge(request: Request) -> Response:
 
 async def receive(request: Request) -> Response:
     """A push. 200 once it is stored; 401 when the signature is not ours, and then nothing is kept."""
-    body = await request.body()
-    if len(body) > _MOST_BYTES:
-        return PlainTextResponse("too large", status_code=413)
-    return await run_in_threadpool(_store, request, body)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            # Not read to its end: whoever sends more than a provider does is none.
+            return PlainTextResponse("too large", status_code=413, headers={"connection": "close"})
+    return await run_in_threadpool(_store, request, bytes(body))
 
 
 def _store(request: Request, body: bytes) -> Response:
