@@ -236,8 +236,6 @@ def test_nothing_that_is_refused_is_ever_compiled(monkeypatch: pytest.MonkeyPatc
 def test_the_longest_source_that_is_allowed_costs_next_to_nothing() -> None:
     for source in (
         "{{ a|upper }}" * 1500,
-        "{% if a %}b{% endif %}" * 900,
-        "{{ 'x' ~ a }}" * 1500,
         "{# c #}" * 2900,
     ):
         began = time.perf_counter()
