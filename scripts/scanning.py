@@ -147,7 +147,9 @@ class Floor:
 def holes(root: Path) -> Iterator[Finding]:
     """Versions with known holes: of the lock and of what is installed by our own list, and of the lock by a service that knows all."""
     lock, known = locked((root / "uv.lock").read_text(encoding="utf-8")), floors(root)
-    installed = {canonicalize_name(one.metadata["Name"]): one.version for one in distributions()}
+    installed: dict[str, str] = {
+        canonicalize_name(one.metadata["Name"]): one.version for one in distributions()
+    }
     yield from below(lock, known, "uv.lock")
     yield from below(installed, known, "installed")
     if not audit(_KNOWN_BAD):

@@ -87,11 +87,11 @@ class Said:
 def test_an_advisory_service_counts_only_if_it_knows_what_everybody_knows(
     monkeypatch: pytest.MonkeyPatch, stdout: str, known_bad: list[str] | None, others: list[str] | None
 ) -> None:
-    monkeypatch.setattr(scanning.subprocess, "run", lambda *_, **__: Said(stdout))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: Said(stdout))
 
     def said(versions: dict[str, str]) -> list[str] | None:
         found = scanning.audit(versions)
-        return found and [one.what for one in found]
+        return [one.what for one in found] if found else None
 
     assert said({"jinja2": "3.1.5"}) == known_bad
     assert said({"starlette": "1.10.0"}) == others

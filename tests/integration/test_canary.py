@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import psycopg2.errors
 import pytest
 import redis
 
@@ -52,10 +53,13 @@ class Stand:
     quoter: Quoter
     environment: dict[str, str]
     folder: Path
+    servers: Path
     web: str = ""
 
     def said(self) -> dict[str, str]:
-        return {file.name: file.read_text("utf-8", "replace") for file in sorted(self.folder.glob("*.log"))}
+        """By our processes, and by the servers that we start ourselves."""
+        files = [*self.folder.glob("*.log"), *self.servers.glob("*.log")]
+        return {file.name: file.read_text("utf-8", "replace") for file in sorted(files)}
 
 
 @contextmanager
@@ -78,7 +82,13 @@ def wait_for(done: Callable[[], bool], what: str, stand: Stand, seconds: float =
 
 
 @pytest.fixture
-def stand(db: Database, database_url: str, servers: Servers, tmp_path: Path) -> Iterator[Stand]:
+def stand(
+    db: Database,
+    database_url: str,
+    servers: Servers,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stand]:
     now = LiveClock(Settings().clock_origin).now()
     instance.create(
         db, name="canary", simulated_only=True, origin=Settings().clock_origin, factor=1.0, now=now
@@ -94,7 +104,7 @@ def stand(db: Database, database_url: str, servers: Servers, tmp_path: Path) -> 
         }  # fmt: skip
         app = apps.build(Settings.from_environment(environment))
         house = House(ctx=app.context, clock=FrozenClock(now), simulator=cast(Simulator, None), witness_path=tmp_path / "none")  # fmt: skip
-        yield Stand(app=app, house=house, quoter=quoter, environment=environment, folder=tmp_path)
+        yield Stand(app=app, house=house, quoter=quoter, environment=environment, folder=tmp_path, servers=next(tmp_path_factory.getbasetemp().glob("servers*")))  # fmt: skip
         app.close()
 
 
@@ -188,6 +198,9 @@ def test_no_secret_handle_or_body_is_said_kept_in_redis_measured_or_told(
             assert one.wait(timeout=60) in (1, 2)
         measured = {path: httpx.get(f"{stand.web}{path}", trust_env=False).text for path in ("/metrics", "/healthz", "/readyz")}  # fmt: skip
         kept = in_redis_of(servers)
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        # What Postgres says of it by itself: the whole statement, and the row.
+        stand.house.db.run(lambda tx: stand.house.identity(tx, 1, "email", MARKS["email"]))
     assert_nothing_is_found(stand, measured, kept)
 
 
@@ -262,7 +275,10 @@ def assert_nothing_is_found(
         "what is searched for is where it belongs; else nothing would be proven"
     )
     said = {f"said by {name}": text for name, text in stand.said().items()}
-    assert all(word in "".join(said.values()) for word in ("swept", "KeyError", "hint", '"level"', "info "))
+    assert all(
+        word in "".join(said.values())
+        for word in ("swept", "KeyError", "hint", '"level"', "info ", "ERROR:  duplicate")
+    )
     everywhere = {
         **said,
         **{f"told {number}": text for number, text in enumerate(stand.quoter.told)},

@@ -136,11 +136,11 @@ def a_whole_life(house: House, folder: Path) -> tuple[int, int]:
         ],
     )  # fmt: skip
     house.pass_time(timedelta(minutes=2))
-    for who, key, text in (
+    for person, key, text in (
         (zelda, f"welcome-{PRINTS['email']}", PRINTS["message out"]),
         (bob, "welcome-bob", "hello bob"),
     ):
-        send_one(house.ctx, key=key, person_id=who, kind=ActionKind.SEND_TWITTER_DM, text=text, by="eve")
+        send_one(house.ctx, key=key, person_id=person, kind=ActionKind.SEND_TWITTER_DM, text=text, by="eve")
     create_segment(house.db, "hers", f"twitter_handle = {HANDLE}", house.clock.now())
     pause_person(house.ctx, zelda, PRINTS["human reason"], by="eve")
     pause_person(house.ctx, bob, "on holiday", by="eve")

@@ -79,18 +79,17 @@ class Bench:
     def left(self) -> list[bytes]:
         """What is still in Redis after a while, dead letters left aside."""
         for _ in range(200):
-            keys = self.broker.client.keys(f"{self.broker.namespace}:*")
-            found = [key for key in keys if b"heartbeats" not in key and b".XQ" not in key]
+            keys: Any = self.broker.client.keys(f"{self.broker.namespace}:*")
+            found: list[bytes] = [key for key in keys if b"heartbeats" not in key and b".XQ" not in key]
             if not found:
                 break
             threading.Event().wait(0.02)
         return found
 
     def dead(self) -> list[bytes]:
+        client: Any = self.broker.client
         found: list[bytes] = [
-            body
-            for key in self.broker.client.keys(f"{self.broker.namespace}:*.XQ.msgs")
-            for body in self.broker.client.hvals(key)
+            body for key in client.keys(f"{self.broker.namespace}:*.XQ.msgs") for body in client.hvals(key)
         ]
         return found
 

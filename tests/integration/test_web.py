@@ -140,7 +140,7 @@ def dump_of(house: House) -> Any:
 
 
 def test_each_app_has_its_own_secret_and_no_other_is_taken_for_it(client: TestClient, house: House) -> None:
-    other = {
+    other: dict[str, Any] = {
         "name": "other", "channel": "twitter", "client_id": "c", "client_secret": None, "consumer_secret": "other-secret", "caps": {},
         "now": house.clock.now(),
     }  # fmt: skip
@@ -176,12 +176,14 @@ def test_a_huge_body_is_refused_before_it_has_been_read_to_its_end(client: TestC
     async def send(event: Any) -> None:
         sent.append(event)
 
-    chunks, sent = endless(), []
+    chunks = endless()
+    sent: list[Any] = []
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": url, "raw_path": url.encode(), "query_string": b"",
         "headers": [], "scheme": "http", "server": ("test", 80), "client": ("test", 1), "root_path": "",
     }  # fmt: skip
-    asyncio.run(client.app(scope, receive, send))
+    app: Any = client.app
+    asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 413
     assert read <= 11
 

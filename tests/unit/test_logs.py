@@ -93,7 +93,7 @@ def test_a_traceback_says_where_and_what_kind_and_never_what_the_data_said(
     data = "@".join(("ann", "example.test"))  # the lines of code that are quoted must not hold it
     try:
         try:
-            {}[data]
+            dict[str, int]()[data]
         except KeyError as first:
             first.add_note(f"of {data}")
             raise ValueError(f"cannot read {data}") from first

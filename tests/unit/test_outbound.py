@@ -105,13 +105,11 @@ def test_no_spelling_of_an_inner_address_is_called(host: str) -> None:
     assert tried == []
 
 
-def test_a_live_instance_does_not_call_this_machine_and_a_simulated_one_nothing_beside_it() -> None:
-    for simulated in (True, False):
-        for host in ("10.0.0.1", "169.254.169.254", "[fd00::1]"):
-            answer = Outbound(simulated=lambda on=simulated: on).call(
-                "GET", f"http://{host}/", deadline_seconds=1
-            )  # type: ignore[misc]
-            assert isinstance(answer, Failed)
+@pytest.mark.parametrize("simulated", [True, False])
+@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[fd00::1]"])
+def test_plain_http_goes_nowhere_beyond_this_machine(host: str, simulated: bool) -> None:
+    answer = Outbound(simulated=lambda: simulated).call("GET", f"http://{host}/", deadline_seconds=1)
+    assert isinstance(answer, Failed)
 
 
 def test_one_deadline_holds_for_all_of_it() -> None:
