@@ -23,6 +23,7 @@ from outreach.outbound import Outbound
 from outreach.providers.registry import build_providers, build_webhooks
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint
+from outreach.runtime.keyring import require_keys
 from outreach.settings import Settings
 from outreach.together import Together
 
@@ -120,6 +121,7 @@ def build(
         outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
     )
+    require_keys(db, context.vault, context.peppers, context.clock.now())
     broker = make_broker(settings.redis_url, instance.key)
     return App(
         settings=settings, context=context, broker=broker, instance=instance, webhooks=dict(build_webhooks()), schema_note=schema_note

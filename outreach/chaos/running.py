@@ -1,7 +1,7 @@
 """One scenario from an empty database to the judge's verdict."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,11 +49,13 @@ class Result:
     after_pause: int
     #: of opt-outs with nothing under way; None: there were none
     acknowledged_p99_ms: float | None = None
+    #: what was tried with the log and went unnoticed
+    unnoticed: Sequence[str] = ()
 
     def line(self) -> dict[str, Any]:
         """As the last line of a run shows it."""
         return {
-            "name": self.scenario, "seed": self.seed, "attempted": self.attempted, **self.verdict.figures(), "after_pause": self.after_pause, "doubted": self.doubted,
+            "name": self.scenario, "seed": self.seed, "attempted": self.attempted, **self.verdict.figures(), "after_pause": self.after_pause, "unnoticed": len(self.unnoticed), "doubted": self.doubted,
             "parked": self.parked, "broken": dict(self.broken), "opt_out_ack_p99_ms": self.acknowledged_p99_ms,
             "elapsed_s": self.elapsed_s, "witness": str(self.witness),
         }  # fmt: skip
@@ -92,7 +94,9 @@ def run_scenario(
             paused_at = _switch_off(app)
             wait_until(lambda: _is_settled(app), timeout=_SETTLING, every=0.25)
         supervisor.stop()
-        return _judged(app, stage, scenario, field, paused_at, round(time.monotonic() - began, 1))
+        unnoticed = scenario.trial(field)
+        elapsed = round(time.monotonic() - began, 1)
+        return replace(_judged(app, stage, scenario, field, paused_at, elapsed), unnoticed=unnoticed)
 
 
 def _proxy(url: str) -> Proxy:

@@ -3,6 +3,7 @@
 The numbers F1 to F20 are those of the list of faults in docs/guarantees.md.
 """
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +12,11 @@ from typing import Any
 
 from outreach.chaos.field import Field
 from outreach.chaos.proxy import Act
+from outreach.chaos.tampering import try_to_tamper
 from outreach.failpoints import POINTS
+from outreach.models.base import UNREACHABLE
 from outreach.rehearsal.stage import Stage
+from outreach.runtime.seal import seal_next
 
 Plan = Callable[[Field], Iterator[float]]
 #: Slow enough that every blow meets calls that are under way; and many an echo of our own messages never comes, so that the
@@ -37,6 +41,8 @@ class Scenario:
     provider: Sequence[Mapping[str, Any]] = _SLOW
     smoke: bool = False
     stage: Callable[[Stage], Stage] = lambda stage: stage
+    #: what is tried when everything has ended; what went unnoticed, a line each
+    trial: Callable[[Field], Sequence[str]] = lambda _field: ()
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -212,6 +218,34 @@ def _merges(field: Field) -> Iterator[float]:
         field.opt_somebody_out()
 
 
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+_TAMPERINGS = 100
+
+
+def _seals(field: Field) -> Iterator[float]:
+    """The engine seals, and so do we, while whoever seals is killed: no event may be missed or sealed twice."""
+    while True:
+        yield field.between(0.4, 1.4)
+        field.kill()
+        with contextlib.suppress(*UNREACHABLE):
+            field.done["seals"] += seal_next(field.app.context) is not None
+
+
+def _tamper(field: Field) -> Sequence[str]:
+    """A hundred tamperings with the log of this run, each looked for and taken back."""
+    while seal_next(field.app.context) is not None:
+        field.done["seals"] += 1
+    trial = try_to_tamper(field.app.context.db, field.throw, _TAMPERINGS)
+    field.done["tamperings"] += sum(trial.tried.values())
+    alarms = (
+        [f"audit verify finds {trial.false_alarms} things in a log that nobody has touched"]
+        if trial.false_alarms
+        else []
+    )
+    return [*alarms, *(f"audit verify has not seen: {done}" for done in trial.unseen)]
+
+
 SCENARIOS: Sequence[Scenario] = (
     Scenario(name="kills", faults="F1", says="workers killed (kill -9), one every second", plan=_kills, smoke=True),
     Scenario(name="points", faults="F1", says="workers killed at each named point of claim, call and settle", plan=_points),
@@ -231,6 +265,8 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="poison", faults="F14", says="leads that nobody can read", plan=_poison),
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
     Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
+    Scenario(name="tampering", faults="F18", says="the sealed log edited, cut, reordered by a superuser, after workers were killed while it was sealed",
+             plan=_seals, trial=_tamper),
     Scenario(name="no-scheduler", faults="F20", says="nobody ticks for most of the time", plan=_no_scheduler),
 )  # fmt: skip
 

@@ -26,7 +26,7 @@ PROTOCOLS = ("ours", "naive", "jobqueue", "no_drain", "no_ledger_caps")
 _SECONDS, _LEADS = 90.0, 500
 _SMOKE_SECONDS, _SMOKE_LEADS = 12.0, 120
 _COLUMNS = (
-    "name", "faults", "seed", "attempted", "accepted", "duplicates", "lost", "over_cap", "after_opt_out", "after_pause", "in_doubt_open", "held_for_human",
+    "name", "faults", "seed", "attempted", "accepted", "duplicates", "lost", "over_cap", "after_opt_out", "after_pause", "unnoticed", "in_doubt_open", "held_for_human",
 )  # fmt: skip
 _SUMS = _COLUMNS[3:]
 
@@ -57,7 +57,7 @@ def chaos(
     data_dir: Annotated[Path | None, typer.Option(help="Where its servers keep their data.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Break everything on purpose, on servers of its own; exits 1 if anything was doubled, lost, over a cap or after an opt-out."""
+    """Break everything on purpose, on servers of its own; exits 1 if anything was doubled, lost, over a cap, after an opt-out, or went unnoticed."""
     from outreach.chaos.scenarios import SCENARIOS
 
     if list_all:
@@ -132,7 +132,7 @@ def _run(
                 say=lambda _line: None,
                 worker_module=worker,
             )
-            for finding in result.verdict.findings:
+            for finding in (*result.verdict.findings, *result.unnoticed):
                 note(f"  {finding}")
             note(f"  {_in_words(result)}")
             results.append(result)
@@ -146,7 +146,9 @@ def _in_words(result: "Result") -> str:
 
 def _is_broken(result: "Result") -> bool:
     v = result.verdict
-    return bool(v.duplicates or v.lost or v.over_cap or v.after_opt_out or result.after_pause)
+    return bool(
+        v.duplicates or v.lost or v.over_cap or v.after_opt_out or result.after_pause or result.unnoticed
+    )
 
 
 def _report(

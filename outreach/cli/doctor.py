@@ -64,7 +64,7 @@ def _print(checks: list[Check], settings: Settings) -> None:
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
-_SECRET_FIELDS = frozenset({"pepper", "link_secret"})
+_SECRET_FIELDS = frozenset({"pepper", "keys", "link_secret"})
 _SECRET_PATHS = frozenset({"notify_url", "alert_url", "heartbeat_url"})
 _VARIABLES = {
     "database_url": "DATABASE_URL",
@@ -144,7 +144,7 @@ def _secrets(settings: Settings) -> Check:
     names = ", ".join(f"OUTREACH_{n.upper()}" for n in default)
     return Check(
         id="O001", title="secrets", health=Health.WARN, detail=f"{names} at the default, which everybody knows",
-        mend="set them to long random texts before real people are imported; a pepper that changes forgets who opted out",
+        mend="set them before real people are imported and real accounts connected: docs/deploy.md, Secrets, says how",
     )  # fmt: skip
 
 

@@ -1,9 +1,8 @@
-"""Erasure's statements: what names or quotes a person, or was written by or to an account, goes; ledger, log and digests stay."""
+"""Erasure's statements: what names or quotes a person goes; ledger, log and digests stay."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from outreach.models.base import Row, Tx
+from outreach.models.base import Tx
 from outreach.models.subject import persons_of
 
 #: Relationships are called by both sides' ids; the id of a message says nothing of anybody.
@@ -87,73 +86,3 @@ def forget_stranger(tx: Tx, kind: str, value: str) -> int:
         f"UPDATE inbound b SET {_NAMELESS} WHERE (b.peer_kind = %(kind)s AND b.peer = %(value)s){handle}",
         {"kind": kind, "value": value},
     )
-
-
-def erased_among(tx: Tx, hmacs: Sequence[str]) -> set[str]:
-    """Digests of identifiers whose person was erased, or that somebody asked to forget of whom nothing else was known.
-
-    Not of those that a human has lifted since, because they asked for it.
-    """
-    rows = tx.rows(
-        "SELECT s.hmac FROM suppression s WHERE s.hmac = ANY(%s) AND s.lifted_at IS NULL AND (s.source = 'erasure' OR EXISTS ("
-        "SELECT 1 FROM (SELECT * FROM identity x WHERE x.hmac = s.hmac OFFSET 0) i JOIN person p ON p.id = i.person_id"
-        " WHERE p.erased_at IS NOT NULL))",
-        (list(hmacs),),
-    )
-    return {row["hmac"] for row in rows}
-
-
-def any_erased(tx: Tx) -> bool:
-    """Has anybody ever been?"""
-    return bool(
-        tx.value(
-            "SELECT EXISTS (SELECT 1 FROM person WHERE erased_at IS NOT NULL) OR EXISTS (SELECT 1 FROM suppression WHERE source = 'erasure')"
-        )
-    )
-
-
-# --- an account's private content -------------------------------------------------------------------------------------
-
-_BODIES = """
-WITH gone AS (SELECT b.execution_id FROM message_body b JOIN execution e ON e.id = b.execution_id
-               WHERE e.account_id = %(account)s AND b.execution_id > %(after)s AND e.state NOT IN ('calling', 'in_doubt', 'held')
-               ORDER BY b.execution_id LIMIT %(limit)s),
-     done AS (DELETE FROM message_body b USING gone g WHERE b.execution_id = g.execution_id)
-SELECT count(*) AS n, max(execution_id) AS last FROM gone"""
-#: What was not understood yet is kept: it may be a stop.
-_MESSAGES = """
-WITH gone AS (SELECT id FROM inbound WHERE account_id = %(account)s AND id > %(after)s AND state NOT IN ('stored', 'waiting')
-                 AND (text IS NOT NULL OR raw <> '{}')
-               ORDER BY id LIMIT %(limit)s),
-     done AS (UPDATE inbound m SET text = NULL, raw = '{}' FROM gone g WHERE m.id = g.id)
-SELECT count(*) AS n, max(id) AS last FROM gone"""
-
-
-def forget_bodies(tx: Tx, account_id: int, after: int, limit: int) -> Row:
-    """The next texts that this account sent, by the ledger's order: n of them, up to `last`."""
-    return tx.one(_BODIES, {"account": account_id, "after": after, "limit": limit})
-
-
-def forget_messages(tx: Tx, account_id: int, after: int, limit: int) -> Row:
-    """The next messages that this account received: their text and raw form go, what was understood of them stays."""
-    return tx.one(_MESSAGES, {"account": account_id, "after": after, "limit": limit})
-
-
-def left_of(tx: Tx, account_id: int) -> Row:
-    """What a purge had to leave: `bodies` of calls that are open, `messages` that are not understood yet."""
-    return tx.one(
-        """
-        SELECT (SELECT count(*) FROM execution e JOIN message_body b ON b.execution_id = e.id
-                 WHERE e.account_id = %(account)s AND e.state IN ('calling', 'in_doubt', 'held')) AS bodies,
-               (SELECT count(*) FROM inbound WHERE account_id = %(account)s AND state IN ('stored', 'waiting')) AS messages""",
-        {"account": account_id},
-    )
-
-
-def undigested_of(tx: Tx, account_id: int) -> list[int]:
-    """What this account received and nobody has understood yet."""
-    rows = tx.rows(
-        "SELECT id FROM inbound WHERE account_id = %s AND state IN ('stored', 'waiting') ORDER BY id",
-        (account_id,),
-    )
-    return [row["id"] for row in rows]

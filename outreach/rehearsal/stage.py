@@ -58,7 +58,7 @@ def empty_stage(folder: Path, servers: Servers, *, witness: str = "witness.jsonl
     """An empty database that is simulated for ever, on a clock that runs an hour a second."""
     admin.empty_database(servers.database_url)
     settings = replace(
-        Settings(data_dir=folder),
+        Settings.of_folder(folder),
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         clock_origin=datetime.now(UTC),  # noqa: TID251  where scaled time begins: business and real time are one here

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from outreach.audience.remembering import digest_of
 from outreach.compliance import register
 from outreach.engine.events import EventKind
 from outreach.errors import NotFound
@@ -55,10 +56,10 @@ def erase_stranger(ctx: Context, who: Identifier, *, by: str) -> int:
 
     Commit, then wait for the claims that did not see it yet, as for every opt-out without a person.
     """
-    digest = ctx.identifier_digest(who.kind, who.value)
 
     def work(tx: Tx) -> int:
         now = ctx.clock.at(tx.database_now())
+        digest = digest_of(tx, ctx.peppers, who.kind, who.value)
         register.suppress_identifier(tx, digest, reason=_REASON, source=_SOURCE, evidence={}, now=now)
         register.mark_erasure(tx, digest, reason=_REASON, source=_SOURCE)
         gone = erasing.forget_stranger(tx, who.kind, who.value)

@@ -83,6 +83,16 @@ def deliver() -> Hint:
     return Hint("deliver_notices", 0)
 
 
+def retain() -> Hint:
+    """See whether something has been kept for long enough, or is to be deleted."""
+    return Hint("retain_content", 0)
+
+
 def beat() -> Hint:
     """Send a sign of life."""
     return Hint("send_heartbeat", 0)
+
+
+def seal(*, going_on: bool = False) -> Hint:
+    """Put what is new in the log under a seal. `going_on`: a batch was full, the next one need not wait for its minute."""
+    return Hint("seal_events", int(going_on))

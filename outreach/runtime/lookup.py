@@ -8,10 +8,12 @@ from outreach.models import accounts, leads, persons, tasks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, ReadFailed, Relationship
 from outreach.runtime import hints
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_ref, shut_out
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.observing import observe
+from outreach.vault import CannotOpen
 
 #: X answers for at most so many ids at once.
 _BATCH = 100
@@ -19,7 +21,10 @@ _BATCH = 100
 
 def look_up(ctx: Context, account_id: int) -> Hints:
     """One batch of the account's wanted relationships; leads that waited are hinted or go on."""
-    asked = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
+    try:
+        asked = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
+    except CannotOpen:
+        return shut_out(ctx, account_id)
     if asked is None:
         return []
     account, channel, wanted, began_at = asked
@@ -44,7 +49,7 @@ def _wanted(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, lis
     wanted = watermarks.wanted_relationships(tx, account_id, _BATCH)
     if account is None or not wanted or account["channel"] not in ctx.providers:
         return None
-    return account_ref(account), account["channel"], wanted, ctx.clock.at(tx.database_now())
+    return account_ref(ctx.vault, account), account["channel"], wanted, ctx.clock.at(tx.database_now())
 
 
 def _note(

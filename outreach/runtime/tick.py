@@ -32,6 +32,8 @@ _MOST_OTHERS = 2000
 _MOST_STRANGE = 500
 _MOST_INBOUND = 1000
 _MOST_EXPIRED = 500
+#: Real seconds.
+_LOOK_WHAT_IS_KEPT = 900.0
 #: How long the newest start of an account still matters for its pace.
 _RECENTLY = timedelta(hours=1)
 
@@ -57,10 +59,12 @@ def tick(ctx: Context) -> Hints:
         now = ctx.clock.at(tx.database_now())
         instance.set_ticked(tx, now)
         make_partitions(tx, now)
-        if instance.read(tx).paused_at is not None:
+        here = instance.read(tx)
+        kept = _keeping(ctx, here.retained_at, now)
+        if here.paused_at is not None:
             open_ = ticks.claim_open(tx, now=now, lease=now + ctx.hint_lease, limit=_MOST_OTHERS)
-            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_)]
-        return [*_always(ctx, tx, now), *_due(ctx, tx, now)]
+            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_), *kept]
+        return [*_always(ctx, tx, now), *_due(ctx, tx, now), *kept]
 
     began = time.monotonic()
     found = ctx.db.run(work)
@@ -86,7 +90,13 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     _note_expiries(tx, now)
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
-    return [*found, *_telling(ctx, tx, now)]
+    return [*found, hints.seal(), *_telling(ctx, tx, now)]
+
+
+def _keeping(ctx: Context, looked_at: datetime | None, now: datetime) -> Hints:
+    """Every quarter of an hour: is something to be let go? A hint that is lost is given again."""
+    every = ctx.machine(_LOOK_WHAT_IS_KEPT)
+    return [hints.retain()] if looked_at is None or now - looked_at >= every else []
 
 
 def _telling(ctx: Context, tx: Tx, now: datetime) -> Hints:
