@@ -91,6 +91,8 @@ def build(
     *,
     clock: Clock | None = None,
     carries: frozenset[str] = frozenset(),
+    ending: Callable[[], bool] = lambda: False,
+    apart: Callable[[int], str | None] | None = None,
 ) -> App:
     """The app of these settings. Raises ConfigurationError where the database is not ours, or not ready."""
     if settings.database_url is None or settings.redis_url is None:
@@ -120,6 +122,8 @@ def build(
         providers=providers,
         outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
+        ending=ending,
+        apart=apart,
     )
     require_keys(db, context.vault, context.peppers, context.clock.now())
     broker = make_broker(settings.redis_url, instance.key)

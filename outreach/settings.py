@@ -65,8 +65,8 @@ class Settings:
     poll_seconds: float = 900.0
     #: how late a message may show up in the provider's inbox reads
     inbox_lag_seconds: float = 5.0
-    #: a hinted lead is not hinted again before this
-    hint_lease_seconds: float = 60.0
+    #: a hinted lead is not hinted again before this; with a tick it bounds what a lost hint costs (docs/guarantees.md)
+    hint_lease_seconds: float = 25.0
     #: how long a human may hold a claimed task
     task_claim_seconds: float = 900.0
     #: how old or how far ahead the stamp of a posted form may be

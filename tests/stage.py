@@ -44,6 +44,7 @@ from outreach.runtime.refresh import refresh
 from outreach.runtime.resolve import resolve
 from outreach.runtime.retaining import retain
 from outreach.runtime.seal import seal_due
+from outreach.runtime.suspect import try_lead
 from outreach.runtime.tick import tick
 from outreach.settings import Settings
 from outreach.simulator import (
@@ -64,6 +65,7 @@ HOOK = "http://127.0.0.1:8000/webhooks/twitter/sim"
 
 _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "advance_lead": advance,
+    "try_lead": try_lead,
     "digest_inbound": digest,
     "check_for_reply": poll,
     "look_up_relationships": look_up,

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from outreach.app import App
+from outreach.chaos.ground import Disk
 from outreach.chaos.proxy import Proxy
 from outreach.embedded.servers import Servers
 from outreach.embedded.supervisor import Supervisor
@@ -40,6 +41,10 @@ class Field:
     to_postgres: Proxy
     to_redis: Proxy
     to_provider: Proxy
+    #: how long the blows last, in real seconds
+    seconds: float = 0.0
+    #: what Postgres lies on, where that can be filled
+    disk: Disk | None = None
     done: Counter[str] = field(default_factory=Counter)
     #: seconds that each opt-out took to be acknowledged where nothing of that person was under way
     acknowledged: list[float] = field(default_factory=list)
@@ -137,11 +142,46 @@ class Field:
         self.servers.crash_postgres()
         self.done["postgres restarted"] += 1
 
+    def fill_disk(self) -> None:
+        """Not a byte more fits on Postgres's disk; every other time a new piece of its log is wanted at once, too, and it panics."""
+        assert self.disk is not None
+        self.disk.fill()
+        self.done["disk filled"] += 1
+        db = self.app.context.db
+        try:
+            db.run(chaos.want_room)
+        except UNREACHABLE:
+            self.done["writes refused"] += 1
+        if self.done["disk filled"] % 2 == 0:
+            try:
+                db.run(chaos.want_new_log)
+            except UNREACHABLE:
+                self.done["postgres panicked"] += 1
+
+    def empty_disk(self) -> None:
+        """There is room again. What was written meanwhile is checkpointed, or its log alone would fill the disk one day."""
+        assert self.disk is not None
+        self.disk.empty()
+        with contextlib.suppress(*UNREACHABLE):  # it is starting up, which ends with a checkpoint
+            self.app.context.db.run(chaos.checkpoint)
+
     def flush_redis(self) -> None:
         """Every hint and every counter is gone."""
         assert self.servers.flush_valkey is not None
         self.servers.flush_valkey()
         self.done["redis flushed"] += 1
+
+    def kill_redis(self) -> None:
+        """kill -9 of the server. It comes back empty."""
+        assert self.servers.kill_valkey is not None
+        self.servers.kill_valkey()
+        self.done["redis killed"] += 1
+
+    def take_redis_away(self) -> None:
+        """Nobody gets a connection, and those that there were are reset."""
+        self.to_redis.refusing = True
+        self.to_redis.cut()
+        self.done["redis away"] += 1
 
     def provider(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """What goes wrong at the provider from now on."""
@@ -215,6 +255,8 @@ class Field:
             thread.join(timeout=10)
         self.thaw()
         self.end_victim()
+        if self.disk is not None:
+            self.disk.empty()
         for proxy in (self.to_postgres, self.to_redis, self.to_provider):
             proxy.flow()
         self.provider([])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +16,9 @@ from outreach.cli.session import read_settings
 from outreach.errors import UsageError
 
 if TYPE_CHECKING:
-    from outreach.chaos.running import Result
+    from outreach.chaos.running import Failed, Result, Skipped
     from outreach.chaos.scenarios import Scenario
+    from outreach.embedded.servers import Servers
 
 #: Where the variants are that break a promise on purpose: with the tests, never in the product.
 _BROKEN = "tests.chaos.broken"
@@ -75,8 +76,8 @@ def chaos(
     )
     folder = (data_dir or read_settings(ctx).data_dir) / "chaos"
     results = _run(chosen, folder, seed=seed, leads=leads, seconds=seconds, protocol=protocol)
-    _report(results, as_json, protocol=protocol, intensity=intensity if full else None, seed=seed)
-    if any(_is_broken(one) for one in results):
+    _report(results, as_json, folder, protocol=protocol, intensity=intensity if full else None, seed=seed)
+    if any(one.red for one in results):
         raise typer.Exit(1)
 
 
@@ -109,34 +110,50 @@ def _worker(protocol: str) -> tuple[str, ...]:
 
 def _run(
     chosen: "Sequence[Scenario]", folder: Path, *, seed: int, leads: int, seconds: float, protocol: str
-) -> "list[Result]":
-    from outreach.chaos.running import run_scenario
-    from outreach.embedded.servers import start_servers
+) -> "list[Result | Skipped | Failed]":
+    from outreach.chaos.ground import NotHere
+    from outreach.chaos.running import Failed, Skipped, run_scenario, start_own
     from outreach.embedded.supervisor import interrupted_by_signals
-    from outreach.settings import Settings
 
     worker = _worker(protocol)
     folder.mkdir(parents=True, exist_ok=True)
-    results = []
+    results: list[Result | Skipped | Failed] = []
     with interrupted_by_signals(), ExitStack() as stack:
-        servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
+        servers: Servers | None = start_own(stack, folder)
         for one in chosen:
             note(f"{one.name} ({one.faults}): {one.says}")
-            result = run_scenario(
-                one,
-                servers,
-                folder,
-                seed=seed,
-                leads=leads,
-                seconds=seconds,
-                say=lambda _line: None,
-                worker_module=worker,
-            )
-            for finding in (*result.verdict.findings, *result.unnoticed):
-                note(f"  {finding}")
-            note(f"  {_in_words(result)}")
-            results.append(result)
+            try:
+                servers = servers or start_own(stack, folder)
+                result = run_scenario(
+                    one,
+                    servers,
+                    folder,
+                    seed=seed,
+                    leads=leads,
+                    seconds=seconds,
+                    say=lambda _line: None,
+                    worker_module=worker,
+                )
+            except NotHere as skipped:
+                note(f"  skipped: {skipped}")
+                results.append(Skipped(scenario=one.name, seed=seed, why=str(skipped)))
+            except Exception as error:
+                # The others' results are not lost with it. Whatever it has done to the servers, they are others afterwards.
+                results.append(Failed(scenario=one.name, seed=seed, error=f"{type(error).__name__}: {error}"))
+                note(f"  the suite failed: {results[-1].line()['error']}")
+                servers = None
+                with suppress(Exception):
+                    stack.close()
+            else:
+                _note(result)
+                results.append(result)
     return results
+
+
+def _note(result: "Result") -> None:
+    for finding in (*result.verdict.findings, *result.unnoticed):
+        note(f"  {finding}")
+    note(f"  {_in_words(result)}")
 
 
 def _in_words(result: "Result") -> str:
@@ -144,20 +161,19 @@ def _in_words(result: "Result") -> str:
     return f"{result.elapsed_s:g} s; broken: {broken}; in doubt on the way: {result.doubted}"
 
 
-def _is_broken(result: "Result") -> bool:
-    v = result.verdict
-    return bool(
-        v.duplicates or v.lost or v.over_cap or v.after_opt_out or result.after_pause or result.unnoticed
-    )
-
-
 def _report(
-    results: "Sequence[Result]", as_json: bool, *, protocol: str, intensity: float | None, seed: int
+    results: "Sequence[Result | Skipped | Failed]",
+    as_json: bool,
+    folder: Path,
+    *,
+    protocol: str,
+    intensity: float | None,
+    seed: int,
 ) -> None:
     from outreach.chaos.scenarios import named
 
     lines = [one.line() for one in results]
-    total = {name: sum(line[name] for line in lines) for name in _SUMS}
+    total = {name: sum(line.get(name, 0) for line in lines) for name in _SUMS}
     if as_json:
         say(
             json.dumps(
@@ -168,11 +184,16 @@ def _report(
         return
     rows = [{**line, "faults": named(line["name"]).faults} for line in lines]
     output.table([*rows, {"name": "total", **total}], _COLUMNS)
-    red = [one.scenario for one in results if _is_broken(one)]
+    for line in lines:
+        if "skipped" in line:
+            say(f"{line['name']} was skipped: {line['skipped']}")
+        if "error" in line:
+            say(f"{line['name']} is not judged, the suite itself failed: {line['error']}")
+    red = [one.scenario for one in results if one.red]
     if red:
         again = " ".join(f"--scenario {name}" for name in red)
         note(
-            f"red. To plan the same blows again: outreach chaos {again} --seed {seed}; witness files: {results[0].witness.parent}"
+            f"red. To plan the same blows again: outreach chaos {again} --seed {seed}; witness files: {folder}"
         )
 
 

@@ -118,6 +118,7 @@ def _without_password(url: str) -> str:
 
 def _checks(ctx: typer.Context, settings: Settings, wanted: "Sequence[Need]") -> Iterator[Check]:
     from outreach.cli.doctor_database import checks_of_database
+    from outreach.cli.doctor_letters import checks_of_letters
     from outreach.cli.doctor_redis import checks_of_redis
 
     yield _secrets(settings)
@@ -126,6 +127,7 @@ def _checks(ctx: typer.Context, settings: Settings, wanted: "Sequence[Need]") ->
         with served(ctx, aloud=True) as ready:
             yield from checks_of_database(ready, wanted)
             yield from checks_of_redis(ready, wanted)
+            yield from checks_of_letters(ready)
     except OutreachError as error:
         yield Check(
             id="O002",

@@ -148,7 +148,11 @@ def _database_away(record: logging.LogRecord) -> str | None:
 
 
 def _last(args: object) -> object:
-    return args[-1] if isinstance(args, tuple) and args else "connection lost"
+    """The error, wherever it stands among the words."""
+    given = args if isinstance(args, tuple) else ()
+    return next(
+        (one for one in given if isinstance(one, BaseException)), given[-1] if given else "connection lost"
+    )
 
 
 def set_up_logs(settings: Settings) -> None:

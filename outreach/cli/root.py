@@ -13,6 +13,7 @@ from outreach.cli import (
     chaos,
     consent,
     db,
+    dead_letters,
     doctor,
     enrolling,
     export,
@@ -77,6 +78,7 @@ for room in (
     tell,
     doctor,
     keys,
+    dead_letters,
     chaos,
 ):
     room.add_to(cli)

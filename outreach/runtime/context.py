@@ -1,5 +1,6 @@
 """The handful of collaborators that every runtime function gets handed. Built once, by outreach.app."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -49,6 +50,12 @@ class Context:
     vault: Vault = field(init=False)
     #: how identifiers are remembered
     peppers: Peppers = field(init=False)
+    #: is this process to end? Then nothing further is begun
+    ending: Callable[[], bool] = lambda: False
+    #: looks at a lead in a process of its own; how that died, or None. None: this process starts no other
+    apart: Callable[[int], str | None] | None = None
+    #: whoever does that holds it
+    alone: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vault", Vault.of(self.settings.keys))

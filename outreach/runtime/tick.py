@@ -23,6 +23,7 @@ from outreach.runtime.hints import Hint, Hints
 from outreach.runtime.moving import LOOK_AGAIN
 from outreach.runtime.scopes import account_scope, app_scope
 from outreach.runtime.stopping import GAVE_UP
+from outreach.runtime.suspect import IN_VAIN
 
 log = logging.getLogger("outreach")
 
@@ -145,9 +146,9 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     readers = ticks.claim_filed(tx, waiting, now=now, horizon=now - ctx.hint_lease, lease=lease)
     others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
     others += ticks.claim_strange(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_STRANGE)
-    starts = [(row["id"], row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
+    starts = [(row, row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
     reads += [hints.join(i) for i in entries.segment_doors(tx)]
-    return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
+    return [*reads, *(_soon(ctx, row, at, now) for row, at in starts)]
 
 
 def _hold(tx: Tx, asked: Sequence[Row], now: datetime) -> None:
@@ -157,7 +158,7 @@ def _hold(tx: Tx, asked: Sequence[Row], now: datetime) -> None:
     ticks.hold_back(tx, held, now=now, until=now + LOOK_AGAIN, limit=_MOST_OTHERS)
 
 
-def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[int, datetime]]:
+def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[Row, datetime]]:
     """When to look at each lead: in the order they are due, as far apart as their account's pace wants them."""
     by_pair = {(room.account_id, room.kind): room for room in rooms}
     next_at = {pair: room.first_at for pair, room in by_pair.items()}
@@ -166,13 +167,14 @@ def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[int, datet
         pair = (row["account_id"], row["next_kind"])
         at = max(next_at[pair], row["due_at"])
         next_at[pair] = at + by_pair[pair].pace
-        starts.append((row["id"], at))
+        starts.append((row, at))
     return starts
 
 
-def _soon(ctx: Context, lead_id: int, at: datetime, now: datetime) -> Hint:
-    """Now: at once. Before the next tick: by the queue `soon`, at its instant."""
-    return hints.advance(lead_id, max(0.0, ctx.clock.real_seconds(at - now)))
+def _soon(ctx: Context, row: Row, at: datetime, now: datetime) -> Hint:
+    """Now: at once. Before the next tick: by the queue `soon`, at its instant. What was hinted in vain too often: with care."""
+    look = hints.try_lead if row["hints"] > IN_VAIN else hints.advance
+    return look(row["id"], max(0.0, ctx.clock.real_seconds(at - now)))
 
 
 def _may_read(row: Row) -> bool:

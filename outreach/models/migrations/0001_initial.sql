@@ -411,6 +411,7 @@ CREATE TABLE lead (
     account_id     bigint REFERENCES account,
     next_kind      text,
     hinted_until   timestamptz,                      -- not indexed: a lease, nothing more
+    hints          integer NOT NULL DEFAULT 0,       -- hints of the sweep in a row that moved nothing
     epoch          integer NOT NULL DEFAULT 0,       -- raised by stop, pause, merge: what was rendered before is void
     event_seq      integer NOT NULL DEFAULT 0,
     attempts       integer NOT NULL DEFAULT 0,       -- passes that failed in a row
