@@ -19,9 +19,11 @@ MARKS: Mapping[str, str] = {
     "access token of the third": "canaryaccess7Qx3",
     "refresh token": "canaryrefresh7Qx",
     "client secret": "canaryclient7Qx",
+    "basic credentials": base64.b64encode(b"sim-client:canaryclient7Qx").decode(),
     "consumer secret": "canaryconsumer7Qx",
     "link secret": "canarylink7Qx",
     "pepper": "canarypepper7Qx",
+    "encryption key": "canarykey7Qxcanarykey7Qxcanarykey7Qx",
     "handle": "canaryh7qx",
     "numeric id": "770077007700770",
     "stranger's id": "770077007700999",
@@ -44,9 +46,11 @@ MARKS: Mapping[str, str] = {
     "oauth code": "canarycode7Qx",
     "human reason": "canaryreason7Qx",
 }
-#: Never in the database either: they are of this process, or of a URL.
+#: Never in the database either, in the clear: sealed there; or of this process, or of a URL.
 OUTSIDE = {
-    "link secret", "pepper", "notify url", "alert url", "heartbeat url", "database password", "redis password", "oauth state", "oauth code",
+    "access token", "access token of the second", "access token of the third", "refresh token", "client secret", "consumer secret",
+    "basic credentials",
+    "link secret", "pepper", "encryption key", "notify url", "alert url", "heartbeat url", "database password", "redis password", "oauth state", "oauth code",
     "pushed and not understood",
 }  # fmt: skip
 SEQUENCE = f"""
@@ -68,6 +72,8 @@ class Quoter:
     url: str = ""
     told: list[str] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    #: all that it could quote
+    heard: list[str] = field(default_factory=list)
     inbox_ids: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -98,6 +104,7 @@ def quoting(account_ids: Mapping[str, str]) -> Iterator[Quoter]:
             authorization = self.headers.get("authorization", "")
             token = authorization.removeprefix("Bearer ")
             quoted = f"{authorization} {unquote(self.path)} {body.decode('utf-8', 'replace')} {json.dumps(parse_qs(body.decode('utf-8', 'replace')))}"
+            quoter.heard.append(quoted)
             if path.startswith("/hooks/"):
                 quoter.told.append(body.decode())
                 return (500, quoted.encode()) if len(quoter.told) == 1 else (200, {})

@@ -25,9 +25,10 @@ from outreach import app as apps
 from outreach.broker import enqueue_many, message
 from outreach.clock import FrozenClock, LiveClock
 from outreach.embedded.servers import Servers
-from outreach.models import instance
+from outreach.models import accounts, instance
 from outreach.models.base import Database
 from outreach.runtime.control import pause_lead
+from outreach.runtime.credentials import sealed_app
 from outreach.runtime.doors import form_secret
 from outreach.runtime.enroll import enroll
 from outreach.runtime.forms import sign
@@ -98,7 +99,7 @@ def stand(
             **os.environ,
             "DATABASE_URL": database_url, "REDIS_URL": servers.redis_url, "OUTREACH_ENV": "test", "OUTREACH_SETTLE_SECONDS": "1",
             "OUTREACH_CALL_DEADLINE_SECONDS": "3", "OUTREACH_POLL_SECONDS": "1", "OUTREACH_TICK_SECONDS": "0.5", "OUTREACH_HINT_LEASE_SECONDS": "1",
-            "OUTREACH_PEPPER": MARKS["pepper"], "OUTREACH_LINK_SECRET": MARKS["link secret"], "OUTREACH_OUTBOUND_HOSTS": "",
+            "OUTREACH_KEYS": MARKS["encryption key"], "OUTREACH_PEPPER": MARKS["pepper"], "OUTREACH_LINK_SECRET": MARKS["link secret"], "OUTREACH_OUTBOUND_HOSTS": "",
             "NOTIFY_URL": f"{quoter.url}/hooks/{MARKS['notify url']}", "ALERT_URL": f"{quoter.url}/hooks/{MARKS['alert url']}",
             "HEARTBEAT_URL": f"{quoter.url}/hooks/{MARKS['heartbeat url']}",
         }  # fmt: skip
@@ -116,7 +117,11 @@ def furnish(stand: Stand) -> dict[str, int]:
             name, external_id=external, base_url=stand.quoter.url, access_token=MARKS[mark], refresh_token=MARKS["refresh token"], caps=NO_CAPS,
             pace=NO_PACE, dm_mode="opt_in", mode_reason="a test",
         )  # fmt: skip
-    house.db.run(lambda tx: tx.execute("UPDATE app SET client_secret = %s, consumer_secret = %s", (MARKS["client secret"], MARKS["consumer secret"])))  # fmt: skip
+    app = {
+        "name": "sim", "channel": "twitter", "client_id": "sim-client", "client_secret": MARKS["client secret"],
+        "consumer_secret": MARKS["consumer secret"], "caps": {}, "now": house.clock.now(),
+    }  # fmt: skip
+    house.db.run(lambda tx: accounts.put_app(tx, sealed_app(house.ctx.vault, app)))
     house.publish(SEQUENCE)
     people = {name: house.person(f"{name}{number}", basis="opt_in", first_name=MARKS["name"], secret=MARKS["template variable"])
               for number, name in enumerate(("one", "two", "three", "poison", "doubt"))}  # fmt: skip
@@ -274,6 +279,16 @@ def assert_nothing_is_found(
     assert found == MARKS.keys() - OUTSIDE, (
         "what is searched for is where it belongs; else nothing would be proven"
     )
+    heard = "".join(stand.quoter.heard)
+    sealed = (
+        "access token",
+        "access token of the second",
+        "access token of the third",
+        "refresh token",
+        "basic credentials",
+        "alert url",
+    )
+    assert [what for what in sealed if MARKS[what] not in heard] == [], "they were in use"
     said = {f"said by {name}": text for name, text in stand.said().items()}
     assert all(
         word in "".join(said.values())

@@ -18,7 +18,7 @@ from outreach.compliance.register import Grant, record_consent
 from outreach.embedded.servers import Servers
 from outreach.engine.kinds import ActionKind, Channel
 from outreach.limits.limiter import RedisLimiter
-from outreach.models import subject
+from outreach.models import sealing, subject
 from outreach.models.base import Database
 from outreach.providers.base import InboundItem, InboundKind
 from outreach.runtime.accept import accept
@@ -26,6 +26,9 @@ from outreach.runtime.control import pause_lead, pause_person, stop_lead
 from outreach.runtime.erase import Identifier, erase, erase_stranger
 from outreach.runtime.merge import merge
 from outreach.runtime.oneoff import send_one
+from outreach.runtime.seal import seal_next
+from outreach.runtime.verified import Noted
+from outreach.runtime.verify import verify
 from outreach.runtime.withdraw import withdraw
 from outreach.simulator import id_of_handle
 from tests.integration.law_support import people, roomy_account
@@ -174,6 +177,9 @@ def test_no_fingerprint_of_one_in_a_thousand_is_left_and_nobody_else_is_touched(
     )
     assert "bob" not in held.lower()
     log = log_of(house)
+    seal_next(house.ctx)
+    noted = house.db.run(sealing.newest_seal)
+    assert noted is not None
 
     assert erase(house.ctx, zelda, by="eve")
     after = tables(house.db)
@@ -182,6 +188,9 @@ def test_no_fingerprint_of_one_in_a_thousand_is_left_and_nobody_else_is_touched(
     assert log_of(house)[: len(log)] == log, "the log only grows"
     assert_the_others_are_as_they_were(house, before, after, bob)
     it_stays_so(house, tmp_path, servers)
+    seal_next(house.ctx)
+    seen = verify(house.db, heads=[Noted(head=noted.head, seal=noted.id)])
+    assert (seen.findings, seen.events >= len(log)) == ([], True), "what was sealed before is as it was"
 
 
 def log_of(house: House) -> list[Any]:
