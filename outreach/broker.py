@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import redis
@@ -175,7 +176,7 @@ class SafeBroker(RedisBroker):
 
     def declare_actor(self, actor: Any) -> None:
         super().declare_actor(actor)
-        self._ids_asked = {**self._ids_asked, actor.actor_name: actor.fn.__code__.co_argcount}
+        self._ids_asked = {**self._ids_asked, actor.actor_name: len(signature(actor.fn).parameters)}
 
     def _set_aside(self, queue_name: str, body: bytes | None) -> None:
         """What it is called in Redis is not known, for it cannot be read: it is found by what it says, among what we have fetched."""

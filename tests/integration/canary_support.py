@@ -23,7 +23,7 @@ MARKS: Mapping[str, str] = {
     "consumer secret": "canaryconsumer7Qx",
     "link secret": "canarylink7Qx",
     "pepper": "canarypepper7Qx",
-    "encryption key": "canarykey7Qxcanarykey7Qxcanarykey7Qx",
+    "encryption key": "canarykey7Qx" * 4,
     "handle": "canaryh7qx",
     "numeric id": "770077007700770",
     "stranger's id": "770077007700999",
