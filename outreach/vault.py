@@ -103,12 +103,20 @@ class Vault:
         if key is None:
             raise CannotOpen(f"the {place} is sealed under key {key_id}, which is not in OUTREACH_KEYS")
         try:
-            raw = b64decode(box, validate=True)
+            raw = _unpacked(box)
             return key.cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place.authenticated).decode()
         except (InvalidTag, ValueError):
             raise CannotOpen(
                 f"the {place} is not what was stored there: it was changed, or moved there"
             ) from None
+
+
+def _unpacked(box: str) -> bytes:
+    """Raises ValueError, also for a text that is only another spelling of the same bytes."""
+    raw = b64decode(box, validate=True)
+    if b64encode(raw).decode() != box:
+        raise ValueError("not as it was written")
+    return raw
 
 
 def _parts(sealed: str, place: Place) -> list[str]:

@@ -14,13 +14,15 @@ import httpx
 from outreach.app import App
 from outreach.chaos.ground import Disk
 from outreach.chaos.proxy import Proxy
+from outreach.chaos.switching import Pause, pause, resume
 from outreach.embedded.servers import Servers
 from outreach.embedded.supervisor import Supervisor
 from outreach.errors import NotFound, OutreachError, UsageError
 from outreach.ids import bucket
 from outreach.models import chaos
 from outreach.models.base import UNREACHABLE
-from outreach.rehearsal.stage import Stage, worker
+from outreach.rehearsal import world
+from outreach.rehearsal.stage import Stage, old_worker, worker
 from outreach.runtime import hints
 from outreach.runtime.merge import merge
 from outreach.runtime.optout import opt_out
@@ -48,6 +50,8 @@ class Field:
     done: Counter[str] = field(default_factory=Counter)
     #: seconds that each opt-out took to be acknowledged where nothing of that person was under way
     acknowledged: list[float] = field(default_factory=list)
+    #: every turn of the kill switch
+    pauses: list[Pause] = field(default_factory=list)
     _throws: Counter[str] = field(default_factory=Counter)
     _frozen: set[str] = field(default_factory=set)
     #: the point at which the victim that was started last is to die
@@ -127,6 +131,11 @@ class Field:
             point = "no point" if point else None
         if point:
             self.done[f"killed at {point}"] += 1
+
+    def start_old(self, name: str) -> None:
+        """One more worker, of the older release."""
+        self.supervisor.start(old_worker(self.stage, name))
+        self.done["older workers"] += 1
 
     def start_skewed(self, name: str, seconds: float) -> None:
         """One more worker, on a machine whose clock is wrong."""
@@ -224,6 +233,20 @@ class Field:
         lead = self.app.context.db.run(lambda tx: chaos.poison_one(tx, int(self.throw("poison") * 1_000_000)))
         self.done["poisoned"] += lead is not None
 
+    def switch_off(self, scope: str) -> None:
+        """A human turns the kill switch: of everything, an account, the sequence, or a person to whom a call is under way."""
+        account = self.one_of(sorted(world.ACCOUNTS), "account")
+        found = pause(self.app, scope, account, self._being_called() or self._somebody())
+        if found is not None:
+            self.pauses.append(found)
+            self.done[f"{scope} paused"] += 1
+            self.done["calls under way at a pause"] += len(found.calls)
+
+    def switch_on(self) -> None:
+        """What was turned off last goes on."""
+        if self.pauses and self.pauses[-1].until is None:
+            resume(self.app, self.pauses[-1])
+
     def _somebody(self) -> int | None:
         return self.app.context.db.run(lambda tx: chaos.person_under_way(tx, self._lot()))
 
@@ -255,6 +278,7 @@ class Field:
             thread.join(timeout=10)
         self.thaw()
         self.end_victim()
+        self.switch_on()
         if self.disk is not None:
             self.disk.empty()
         for proxy in (self.to_postgres, self.to_redis, self.to_provider):

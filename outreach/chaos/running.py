@@ -1,5 +1,6 @@
 """One scenario from an empty database to the judge's verdict."""
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,8 +12,10 @@ from urllib.parse import urlsplit
 
 from outreach import app as apps
 from outreach.chaos.field import Field
+from outreach.chaos.ground import NotHere
 from outreach.chaos.proxy import Proxy
 from outreach.chaos.scenarios import Scenario
+from outreach.chaos.switching import sent_despite, slowest
 from outreach.embedded.servers import Servers, start_servers
 from outreach.embedded.supervisor import Supervisor
 from outreach.embedded.waiting import wait_until
@@ -46,12 +49,14 @@ class Result:
     parked: int
     elapsed_s: float
     witness: Path
-    #: accepted later than a call deadline after the kill switch had returned
+    #: accepted later than a call deadline after the kill switch had returned; or in a pause, and by no call that it had named
     after_pause: int
     #: of opt-outs with nothing under way; None: there were none
     acknowledged_p99_ms: float | None = None
     #: what was tried with the log and went unnoticed
     unnoticed: Sequence[str] = ()
+    #: real seconds until the slowest pause of each scope was binding
+    pauses_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def red(self) -> bool:
@@ -65,7 +70,7 @@ class Result:
         """As the last line of a run shows it."""
         return {
             "name": self.scenario, "seed": self.seed, "attempted": self.attempted, **self.verdict.figures(), "after_pause": self.after_pause, "unnoticed": len(self.unnoticed), "doubted": self.doubted,
-            "parked": self.parked, "broken": dict(self.broken), "opt_out_ack_p99_ms": self.acknowledged_p99_ms,
+            "parked": self.parked, "broken": dict(self.broken), "opt_out_ack_p99_ms": self.acknowledged_p99_ms, "pauses_s": dict(self.pauses_s),
             "elapsed_s": self.elapsed_s, "witness": str(self.witness),
         }  # fmt: skip
 
@@ -111,9 +116,12 @@ def start_own(stack: ExitStack, folder: Path) -> Servers:
 
 def run_scenario(
     scenario: Scenario, servers: Servers, folder: Path, *, seed: int, leads: int, seconds: float, say: Say, worker_module: tuple[str, ...] = ("outreach",),
+    old: Path | None = None,
 ) -> Result:  # fmt: skip
     """Run it for so many real seconds of blows, then let everything settle, then judge."""
     assert servers.flush_valkey is not None, "these servers are our own"
+    if scenario.needs_old and old is None:
+        raise NotHere("it wants an older release beside this one: --old PATH, the folder of another checkout")
     began = time.monotonic()
     servers.flush_valkey()
     with ExitStack() as stack:
@@ -125,7 +133,7 @@ def run_scenario(
             stack.enter_context(_proxy(url))
             for url in (servers.database_url, servers.redis_url, stage.simulator_url)
         ]
-        stage = _with_proxies(scenario.stage(replace(stage, worker_module=worker_module)), *proxies)
+        stage = _with_proxies(scenario.stage(replace(stage, worker_module=worker_module, old=old)), *proxies)
         app = apps.build(stage.settings)
         stack.callback(app.close)
         to_postgres, to_redis, to_provider = proxies
@@ -225,7 +233,9 @@ def _judged(
         witness=stage.witness,
         acknowledged_p99_ms=_p99_ms(field.acknowledged),
         # a call that was under way may still be accepted until its deadline
-        after_pause=sum(a.by == "api" and a.t_scaled > paused_at + ctx.call_deadline for a in acceptances),
+        after_pause=sum(a.by == "api" and a.t_scaled > paused_at + ctx.call_deadline for a in acceptances)
+        + sent_despite(app, field.pauses, acceptances),
+        pauses_s=slowest(field.pauses),
     )
 
 

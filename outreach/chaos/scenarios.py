@@ -14,6 +14,7 @@ from typing import Any
 from outreach.chaos.field import Field
 from outreach.chaos.ground import Ground, as_they_are, on_a_small_disk
 from outreach.chaos.proxy import Act
+from outreach.chaos.switching import SCOPES
 from outreach.chaos.tampering import try_to_tamper
 from outreach.embedded.servers import Servers
 from outreach.failpoints import POINTS
@@ -47,6 +48,8 @@ class Scenario:
     #: what is tried when everything has ended; what went unnoticed, a line each
     trial: Callable[[Field], Sequence[str]] = lambda _field: ()
     ground: Callable[[Servers], AbstractContextManager[Ground]] = as_they_are
+    #: an older release runs beside this one
+    needs_old: bool = False
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -254,6 +257,24 @@ def _merges(field: Field) -> Iterator[float]:
         field.opt_somebody_out()
 
 
+def _releases(field: Field) -> Iterator[float]:
+    """A roll-out that is never over: two workers of each release, and one after the other is replaced."""
+    for number in (1, 2):
+        field.start_old(f"worker-old-{number}")
+    while True:
+        yield field.between(0.8, 2.0)
+        field.kill("worker", signal.SIGTERM, signal.SIGTERM)
+
+
+def _switches(field: Field) -> Iterator[float]:
+    for scope in cycle(SCOPES):
+        yield field.between(0.5, 1.5)
+        field.switch_off(scope)
+        # longer than a call may take: whatever was under way has ended, and nothing else may have begun
+        yield field.stage.settings.call_deadline_seconds + 0.3
+        field.switch_on()
+
+
 # --- the log ---------------------------------------------------------------------------------------------------------
 
 _TAMPERINGS = 100
@@ -300,10 +321,12 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="hints", faults="F11", says="five schedulers, and every hint twenty times over", plan=_hints,
              stage=lambda stage: replace(stage, schedulers=5)),
     Scenario(name="terms", faults="F12", says="workers told to end twice (SIGTERM, SIGTERM), every second", plan=_terms),
+    Scenario(name="releases", faults="F13", says="workers of an older release (--old PATH) beside ours, all replaced again and again", plan=_releases, needs_old=True),
     Scenario(name="poison", faults="F14", says="leads that nobody can read, and one that kills every process which looks at it", plan=_poison,
              stage=_with_a_deadly_lead),
     Scenario(name="disk-full", faults="F15", says="Postgres's disk filled to the last byte, and emptied again", plan=_disk_full, ground=on_a_small_disk),
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
+    Scenario(name="switches", faults="pauses", says="everything, an account, the sequence, a human paused in the middle of calls", plan=_switches, provider=_LATE),
     Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
     Scenario(name="tampering", faults="F18", says="the sealed log edited, cut, reordered by a superuser, after workers were killed while it was sealed",
              plan=_seals, trial=_tamper),

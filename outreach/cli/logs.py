@@ -2,9 +2,15 @@
 
 import json
 import logging
+<<<<<<< HEAD
 import threading
 import traceback
 from collections.abc import Iterator
+=======
+import os
+import sys
+from pathlib import Path
+>>>>>>> main
 
 from outreach.errors import OutreachError
 from outreach.models.outage import explain_outage
@@ -153,6 +159,15 @@ def _last(args: object) -> object:
     return next(
         (one for one in given if isinstance(one, BaseException)), given[-1] if given else "connection lost"
     )
+
+
+def hold_standard_streams() -> None:
+    """Whoever starts us may have closed them. A connection must not get the number that C code takes for stderr, and writes to."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    nowhere = Path(os.devnull)
+    sys.stdout, sys.stderr = (stream or nowhere.open("w") for stream in (sys.stdout, sys.stderr))
 
 
 def set_up_logs(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from outreach import app as apps
 from outreach import failpoints
 from outreach.broker import CHANNEL_QUEUES, ENGINE, INBOUND, QUEUES, SafeBroker, queues_in_use, require_redis
 from outreach.cli.ending import end_with
-from outreach.cli.logs import set_up_logs
+from outreach.cli.logs import hold_standard_streams, set_up_logs
 from outreach.cli.session import on_its_clock
 from outreach.engine.suggest import did_you_mean
 from outreach.errors import ConfigurationError, OutreachError
@@ -136,6 +136,7 @@ def _find_redis(settings: Settings, stop: threading.Event) -> None:
 
 def run_process(words: Sequence[str]) -> int:
     """`worker [--queues A,B] [--threads N]`, `scheduler`, `web [--port N]`; the exit code. Errors as everywhere."""
+    hold_standard_streams()
     show_where = "--traceback" in words
     options = _parser().parse_args([word for word in words if word != "--traceback"])
     try:

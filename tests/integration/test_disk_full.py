@@ -13,8 +13,7 @@ from outreach import failpoints
 from outreach.chaos import ground
 from outreach.chaos.ground import Disk, NotHere, on_a_small_disk
 from outreach.embedded.servers import Servers
-from outreach.models import chaos
-from outreach.models.base import Database
+from outreach.models.base import Database, Tx
 from outreach.models.migrate import migrate
 from outreach.runtime.perform import perform
 from tests.integration.law_support import (
@@ -58,7 +57,7 @@ def fill(house: House, disk: Disk) -> None:
             house.db.run(_crowd)
 
 
-def _crowd(tx: chaos.Tx) -> None:
+def _crowd(tx: Tx) -> None:
     tx.execute(
         "INSERT INTO event (kind, at, actor, payload) SELECT 'InstancePaused', %s, 'test', jsonb_build_object('x', repeat('x', 300))"
         " FROM generate_series(1, 20)",
@@ -109,7 +108,7 @@ def test_what_cannot_be_claimed_is_not_called_and_what_cannot_be_settled_is_aske
 def test_without_the_right_to_mount_it_is_skipped_by_name(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ground.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(NotHere, match="only root can mount"), on_a_small_disk(servers):
         pass
 

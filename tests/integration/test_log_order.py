@@ -49,10 +49,15 @@ def test_who_follows_sees_what_was_begun_first_and_committed_last(db: Database) 
     assert read_on(db, place)[0] == ["slow", "quick"]
 
 
+def both(tx: Tx, name: str) -> None:
+    note(tx, name)
+    note(tx, name.upper())
+
+
 def test_a_reader_who_takes_a_few_at_a_time_misses_none(db: Database) -> None:
     place = db.run(events.here)
     for name in "abcde":
-        db.run(lambda tx, name=name: (note(tx, name), note(tx, name.upper())))  # type: ignore[misc]
+        db.run(lambda tx, name=name: both(tx, name))  # type: ignore[misc]
     seen: list[str] = []
     while (more := read_on(db, place, limit=3))[0]:
         seen, place = seen + more[0], more[1]
@@ -64,7 +69,8 @@ def test_the_order_is_that_of_numbers(db: Database) -> None:
     for number in (100, 99, 101):
         dump(db, [str(number)], tx=number)
     assert read_on(db, Place(1, 0, 0)) == (["99", "100", "101"], db.run(events.here))
-    seen, place = [], Place(1, 0, 0)
+    seen: list[str] = []
+    place = Place(1, 0, 0)
     while (more := read_on(db, place, limit=1))[0]:
         seen, place = seen + more[0], more[1]
     assert seen == ["99", "100", "101"], "ids go another way"
@@ -112,6 +118,11 @@ def test_an_older_generation_is_not_over_while_somebody_still_writes_in_it(db: D
     assert [g.closed for g in db.run(sealing.generations)] == [True, False]
 
 
+def begin_late(tx: Tx) -> None:
+    note(tx, "before")
+    sealing.begin_generation(tx, NOW)
+
+
 def test_a_generation_is_a_transactions_first_write(db: Database) -> None:
     with pytest.raises(ConflictError, match="has written already"):
-        db.run(lambda tx: (note(tx, "before"), sealing.begin_generation(tx, NOW)))
+        db.run(begin_late)

@@ -32,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         )  # fmt: skip
         line = {"name": scenario.name, "seed": 1, **figures, "accepted": 5}
         return SimpleNamespace(
-            scenario=scenario.name, red=False, line=lambda: line, verdict=SimpleNamespace(findings=[]), elapsed_s=1.0, broken={}, doubted=0
+            scenario=scenario.name, red=False, line=lambda: line, verdict=SimpleNamespace(findings=[]), elapsed_s=1.0, broken={}, doubted=0, unnoticed=[]
         )  # fmt: skip
 
     monkeypatch.setattr(running, "start_own", start)
