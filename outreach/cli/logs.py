@@ -2,15 +2,12 @@
 
 import json
 import logging
-<<<<<<< HEAD
+import os
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
-=======
-import os
-import sys
 from pathlib import Path
->>>>>>> main
 
 from outreach.errors import OutreachError
 from outreach.models.outage import explain_outage
