@@ -4,20 +4,22 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import redis
 from dramatiq import Broker, Message, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis, dq_name
-from dramatiq.errors import ConnectionClosed, DecodeError
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import CurrentMessage, TimeLimit
 from periodiq import PeriodiqMiddleware
 
 from outreach.errors import ConfigurationError, OutreachError
 from outreach.failpoints import failpoint
+from outreach.forged import HANDED_ON, wrong_with
 from outreach.ids import new_key
 from outreach.limits.limiter import accept_self_signed
 
@@ -33,8 +35,8 @@ _TURN_SECONDS = 10.0
 
 log = logging.getLogger("outreach")
 
-#: Of a hint for an actor that is not known here: so often it was handed on, and at most is (1, 2, 4, 8, 16 s later).
-_HANDED_ON, _MOST_HANDED_ON = "handed_on", 5
+#: Of a hint for an actor that is not known here: so often it is handed on at most (1, 2, 4, 8, 16 s later).
+_MOST_HANDED_ON = 5
 #: Milliseconds before it is handed on the first time.
 _HAND_ON_AFTER = 1000
 _NETWORK = (redis.ConnectionError, redis.TimeoutError)
@@ -92,9 +94,6 @@ class SafeConsumer(_RedisConsumer):
             message = super().__next__()
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
-        except DecodeError as error:
-            self._set_aside(error.data)
-            return None
         return message if message is None or self._is_known(message) else None
 
     def _live(self) -> None:
@@ -105,10 +104,10 @@ class SafeConsumer(_RedisConsumer):
         dropped: the sweep hints again. (Until its time has come a hint may wait anywhere.)"""
         if message.actor_name in self.broker.actors or self.queue_name.endswith(".DQ"):
             return True
-        handed_on = int(message.options.get(_HANDED_ON, 0))
+        handed_on = int(message.options.get(HANDED_ON, 0))
         if handed_on < _MOST_HANDED_ON:
             eta = current_millis() + _HAND_ON_AFTER * 2**handed_on
-            options = {"eta": eta, _HANDED_ON: handed_on + 1}
+            options = {"eta": eta, HANDED_ON: handed_on + 1}
             later: Message[Any] = Message(
                 dq_name(SOON), message.actor_name, message.args, message.kwargs, options
             )
@@ -120,17 +119,6 @@ class SafeConsumer(_RedisConsumer):
             )
         self.ack(message)
         return False
-
-    def _set_aside(self, body: bytes) -> None:
-        """What cannot be read goes to the dead letters, and what was fetched after it is not lost with it."""
-        acks = f"{self.broker.namespace}:__acks__.{self.broker.broker_id}.{self.queue_name}"
-        try:
-            for letter in self.broker.client.smembers(acks):
-                if self.broker.client.hget(f"{self.broker.namespace}:{self.queue_name}.msgs", letter) == body:
-                    self.broker.do_nack(self.queue_name, letter)
-        except _NETWORK as error:
-            raise ConnectionClosed(error) from None
-        log.error("a message that nobody can read", extra={"action": "dead_letter", "queue": self.queue_name})
 
     def ack(self, message: Any) -> None:
         self._live()
@@ -156,10 +144,12 @@ class SafeConsumer(_RedisConsumer):
 
 
 class SafeBroker(RedisBroker):
-    """RedisBroker with the consumer above, and errors of the network under one name."""
+    """RedisBroker with the consumer above, which gets hints only, and errors of the network under one name."""
 
     #: queues on which next to nothing comes here: Redis is asked for them less often
     seldom: frozenset[str] = frozenset()
+    #: of each actor, how many ids it asks for
+    _ids_asked: Mapping[str, int] = {}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -172,6 +162,30 @@ class SafeBroker(RedisBroker):
     def get_declared_delay_queues(self) -> set[str]:
         """Delayed hints go by `soon` alone: the other queues' delay queues stay empty, and nobody asks Redis for them."""
         return {dq_name(SOON)}
+
+    def do_fetch(self, queue_name: str, prefetch: int) -> list[bytes]:
+        """The next hints of a queue. What is none goes to the dead letters, with a line, and what was fetched with it is not lost."""
+        fetched: list[bytes | None] = self._dispatch("fetch")(queue_name, prefetch)
+        wrong = [(body, wrong_with(body, queue_name, self._ids_asked)) for body in fetched]
+        for body, why in wrong:
+            if why is not None:
+                extra = {"action": "dead_letter", "queue": queue_name, "why": why}
+                log.error("a message that is no hint of ours", extra=extra)
+                self._set_aside(queue_name, body)
+        return [body for body, why in wrong if why is None and body is not None]
+
+    def declare_actor(self, actor: Any) -> None:
+        super().declare_actor(actor)
+        self._ids_asked = {**self._ids_asked, actor.actor_name: len(signature(actor.fn).parameters)}
+
+    def _set_aside(self, queue_name: str, body: bytes | None) -> None:
+        """What it is called in Redis is not known, for it cannot be read: it is found by what it says, among what we have fetched."""
+        acks = f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"
+        letters: Any = list(self.client.smembers(acks))
+        bodies: Any = self.client.hmget(f"{self.namespace}:{queue_name}.msgs", letters) if letters else []
+        for letter, known in zip(letters, bodies, strict=True):
+            if known == body:
+                self.do_nack(queue_name, letter)
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         try:

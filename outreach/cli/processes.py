@@ -154,7 +154,7 @@ def run_process(words: Sequence[str]) -> int:
     except Exception as error:
         if show_where:
             raise
-        return end_with(error)
+        return end_with(error, quote=False)
 
 
 def _require_used(queues: Sequence[str], channel_workers: Sequence[str]) -> None:

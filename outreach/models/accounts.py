@@ -20,7 +20,15 @@ b.state AS app_state, b.state_reason AS app_state_reason, b.state_at AS app_stat
 
 def get(tx: Tx, account_id: int) -> Row:
     """The account with its app. Raises LookupError."""
-    return tx.one(
+    found = hinted(tx, account_id)
+    if found is None:
+        raise LookupError(f"no account {account_id}")
+    return found
+
+
+def hinted(tx: Tx, account_id: int) -> Row | None:
+    """As `get`; None for an id that some hint made up."""
+    return tx.row(
         f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.id = %s", (account_id,)
     )
 

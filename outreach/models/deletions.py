@@ -205,8 +205,10 @@ def undigested_of(tx: Tx, channel: str, account_key: str) -> list[Row]:
 # --- late arrivals -------------------------------------------------------------------------------------------------------
 
 _UNWANTED = """
-SELECT DISTINCT i.hmac AS key, NULL AS channel, NULL AS account_key FROM identity i JOIN person p ON p.id = i.person_id
- WHERE i.hmac = ANY(%(hmacs)s) AND p.erased_at IS NOT NULL
+SELECT DISTINCT s.hmac AS key, NULL AS channel, NULL AS account_key FROM suppression s
+ WHERE s.hmac = ANY(%(hmacs)s) AND s.lifted_at IS NULL
+   AND (s.source = 'erasure' OR EXISTS (SELECT 1 FROM (SELECT * FROM identity x WHERE x.hmac = s.hmac OFFSET 0) i
+                                          JOIN person p ON p.id = i.person_id WHERE p.erased_at IS NOT NULL))
 UNION ALL
 SELECT d.content_id, d.channel, d.account_key FROM deletion d WHERE d.scope = 'message' AND d.content_id = ANY(%(contents)s)"""
 
@@ -214,9 +216,18 @@ SELECT d.content_id, d.channel, d.account_key FROM deletion d WHERE d.scope = 'm
 def unwanted(
     tx: Tx, hmacs: Sequence[str], content_ids: Sequence[str]
 ) -> tuple[set[str], set[tuple[str, str, str]]]:
-    """Digests of identifiers whose person was erased; and (channel, account or '', content id) of messages that are to be deleted."""
+    """Digests of identifiers whose person was erased, or that were erased without one, until a human lifts it; and (channel, account or '', content id) of messages that are to be deleted."""
     rows = tx.rows(_UNWANTED, {"hmacs": list(hmacs), "contents": list(content_ids)})
     erased = {row["key"] for row in rows if row["channel"] is None}
     return erased, {
         (row["channel"], row["account_key"], row["key"]) for row in rows if row["channel"] is not None
     }
+
+
+def any_erased(tx: Tx) -> bool:
+    """Has anybody ever been?"""
+    return bool(
+        tx.value(
+            "SELECT EXISTS (SELECT 1 FROM person WHERE erased_at IS NOT NULL) OR EXISTS (SELECT 1 FROM suppression WHERE source = 'erasure')"
+        )
+    )

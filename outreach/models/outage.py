@@ -32,6 +32,9 @@ def explain_outage(error: BaseException) -> OutreachError | None:
     """The error in the user's words, and with its exit code; None: it is not about the server."""
     # The driver's first line names host and user, never the password; what is below may quote a row.
     said = str(error).partition("\n")[0].strip()
+    if said.startswith(_NOT_READ):
+        # What cannot be read is quoted, and that is often the password.
+        said = said.partition('"')[0].rstrip(" :")
     unread = (psycopg2.ProgrammingError, peewee.ProgrammingError, *UNREACHABLE)
     if isinstance(error, unread) and said.startswith(_NOT_READ):
         return ConfigurationError(

@@ -242,7 +242,7 @@ def redeem(ctx: Context, state: str, code: str | None, error: str | None) -> Red
         return Redeemed(row=row, client=client, tokens=got, me=me)
     give_back(ctx, connector, client, got)
     return refuse(
-        ctx, row["id"], NotConnected(reason="refused", message=f"the provider did not say whose tokens these are ({me.detail or me.reason}); connect once more")
+        ctx, row["id"], NotConnected(reason="refused", message=f"the provider did not say whose tokens these are ({me.code or me.detail or me.reason}); connect once more")
     )  # fmt: skip
 
 
@@ -304,7 +304,8 @@ def _with(client: AccountRef, tokens: Tokens) -> AccountRef:
 
 
 def _why_not(got: ReadFailed | Unknown | AccountStopped) -> NotConnected:
-    detail = got.detail or (got.reason if not isinstance(got, Unknown) else "no answer")
+    # Stored, and shown by a page that anybody may be looking at: the provider's codes, never its prose.
+    detail = "no answer" if isinstance(got, Unknown) else f"{got.reason}, {got.code or got.detail}"
     return NotConnected(
         reason="refused", message=f"the provider did not give out tokens ({detail}); begin anew"
     )

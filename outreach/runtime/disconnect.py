@@ -80,7 +80,8 @@ def _revoke(ctx: Context, account: Row) -> str | None:
         except ConfigurationError as refused:
             return refused.message
         if isinstance(answer, ReadFailed):
-            return f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+            said = answer.code or answer.detail
+            return f"{answer.reason}: {said}" if said else answer.reason
     return None
 
 

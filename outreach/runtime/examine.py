@@ -135,8 +135,8 @@ def _learn(
             stop(tx, account, "needs_reauth", why, now)
         case Me(handle=handle) if handle and handle != account["handle"]:
             accounts.set_handle(tx, account_id, handle)
-        case AccountStopped(reason=reason, scope=scope, detail=detail):
-            why = f"{reason}: {detail}"[:200] if detail else reason
+        case AccountStopped(reason=reason, scope=scope, code=code):
+            why = f"{reason}: {code}" if code else reason
             stop(tx, account, reason, why, now, scope=scope)
 
 

@@ -107,7 +107,7 @@ def check_signature(
     if header is None:
         return "bad_signature"
     stamp, given = header.groups()
-    if not hmac.compare_digest(sign(secret, stamp, body), given):
+    if not hmac.compare_digest(sign(secret, stamp, body).encode(), given.encode()):
         return "bad_signature"
     signed_at = ctx.clock.business(datetime.fromtimestamp(int(stamp), UTC))
     tolerance = ctx.machine(ctx.settings.form_tolerance_seconds)

@@ -22,11 +22,12 @@ _BATCH = 100
 def look_up(ctx: Context, account_id: int) -> Hints:
     """One batch of the account's wanted relationships; leads that waited are hinted or go on."""
     try:
-        account, channel, wanted, began_at = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
+        asked = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
     except CannotOpen:
         return shut_out(ctx, account_id)
-    if not wanted or channel not in ctx.providers:
+    if asked is None:
         return []
+    account, channel, wanted, began_at = asked
     answer = ctx.providers[channel].relationships(account, [w["value"] for w in wanted])
     if isinstance(answer, ReadFailed):
         return [hints.refresh(account_id)] if answer.reason == "unauthorised" else []
@@ -43,9 +44,11 @@ def look_up(ctx: Context, account_id: int) -> Hints:
     return [*found, *ctx.db.run(lambda tx: _wake(ctx, tx, account_id, seen))]
 
 
-def _wanted(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row], datetime]:
-    account = accounts.get(tx, account_id)
+def _wanted(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row], datetime] | None:
+    account = accounts.hinted(tx, account_id)
     wanted = watermarks.wanted_relationships(tx, account_id, _BATCH)
+    if account is None or not wanted or account["channel"] not in ctx.providers:
+        return None
     return account_ref(ctx.vault, account), account["channel"], wanted, ctx.clock.at(tx.database_now())
 
 

@@ -15,6 +15,9 @@ from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.moving import leave
 
+#: Sources whose reasons are the engine's own words.
+_OURS = frozenset({"reply", "block", "opt_out_page", "erasure"})
+
 
 def opt_out(
     ctx: Context, person_id: int, *, reason: str, source: str, evidence: Mapping[str, Any], actor: str
@@ -47,7 +50,8 @@ def suppress(
                     at=now,
                     actor=actor,
                     person_id=person_id,
-                    payload={"reason": reason, "source": source},
+                    # A human's reason may name them, and the log forgets nothing: it stands in their row.
+                    payload={"source": source} | ({"reason": reason} if source in _OURS else {}),
                 )
             ],
         )

@@ -36,8 +36,8 @@ def poll(ctx: Context, account_id: int) -> Hints:
 
 
 def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, datetime, str] | None:
-    account = accounts.get(tx, account_id)
-    if account["channel"] not in ctx.providers:
+    account = accounts.hinted(tx, account_id)
+    if account is None or account["channel"] not in ctx.providers:
         return None
     now = ctx.clock.at(tx.database_now())
     stale = now - ctx.machine(ctx.settings.poll_seconds)

@@ -25,8 +25,8 @@ def refresh(ctx: Context, account_id: int) -> Hints:
 
 def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int] | None:
     now = ctx.clock.at(accounts.lock(tx, account_id))
-    row = accounts.get(tx, account_id)
-    if row["refresh_token"] is None or row["channel"] not in ctx.providers:
+    row = accounts.hinted(tx, account_id)
+    if row is None or row["refresh_token"] is None or row["channel"] not in ctx.providers:
         return None
     if row["refresh_deadline"] is not None and row["refresh_deadline"] <= now:
         # The last attempt never came back: the single-use token may be spent, and only a human can tell.

@@ -17,9 +17,12 @@ _BATCH = 100
 def resolve(ctx: Context, account_id: int) -> Hints:
     """One batch; the leads that waited for their ids are hinted."""
     try:
-        account, channel, handles = ctx.db.run(lambda tx: _unresolved(ctx, tx, account_id))
+        asked = ctx.db.run(lambda tx: _unresolved(ctx, tx, account_id))
     except CannotOpen:
         return shut_out(ctx, account_id)
+    if asked is None:
+        return []
+    account, channel, handles = asked
     if channel not in ctx.providers:
         return []
     if not handles:
@@ -32,8 +35,10 @@ def resolve(ctx: Context, account_id: int) -> Hints:
     return ctx.db.run(lambda tx: _wake(ctx, tx, account_id))
 
 
-def _unresolved(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row]]:
-    account = accounts.get(tx, account_id)
+def _unresolved(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row]] | None:
+    account = accounts.hinted(tx, account_id)
+    if account is None:
+        return None
     return account_ref(ctx.vault, account), account["channel"], watermarks.unresolved(tx, account_id, _BATCH)
 
 

@@ -69,10 +69,13 @@ def challenge(request: Request) -> Response:
 
 async def receive(request: Request) -> Response:
     """A push. 200 once it is stored; 401 when the signature is not ours, and then nothing is kept."""
-    body = await request.body()
-    if len(body) > _MOST_BYTES:
-        return PlainTextResponse("too large", status_code=413)
-    return await run_in_threadpool(_store, request, body)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            # Not read to its end: whoever sends more than a provider does is none.
+            return PlainTextResponse("too large", status_code=413, headers={"connection": "close"})
+    return await run_in_threadpool(_store, request, bytes(body))
 
 
 def _store(request: Request, body: bytes) -> Response:
@@ -94,7 +97,7 @@ def _store(request: Request, body: bytes) -> Response:
         accept_unreadable(app.context, channel, digest(body.decode("utf-8", "replace")), len(body))
         log.warning(
             "webhook not understood",
-            extra={"action": "webhook_unreadable", "channel": channel, "error": str(error)},
+            extra={"action": "webhook_unreadable", "channel": channel, "error": type(error).__name__},
         )
         return PlainTextResponse("stored, not understood")
     app.hint(accept(app.context, channel, items))

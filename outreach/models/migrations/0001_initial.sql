@@ -816,7 +816,13 @@ CREATE TRIGGER seal_no_truncate BEFORE TRUNCATE ON seal EXECUTE FUNCTION refuse_
 CREATE TRIGGER event_export_append_only BEFORE UPDATE OR DELETE ON event_export FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER event_export_no_truncate BEFORE TRUNCATE ON event_export EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER person_event_no_truncate BEFORE TRUNCATE ON person_event EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER person_event_append_only BEFORE UPDATE OR DELETE ON person_event FOR EACH ROW EXECUTE FUNCTION refuse_change();
+-- A person's own history only grows, but what humans said in it is forgotten with the person.
+CREATE FUNCTION refuse_all_but_forgetting() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.detail = '{}' AND to_jsonb(NEW) - 'detail' = to_jsonb(OLD) - 'detail' THEN RETURN NEW; END IF;
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER person_event_append_only BEFORE UPDATE OR DELETE ON person_event FOR EACH ROW EXECUTE FUNCTION refuse_all_but_forgetting();
 CREATE TRIGGER sequence_version_immutable BEFORE UPDATE OR DELETE ON sequence_version FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER sequence_trigger_immutable BEFORE UPDATE OR DELETE ON sequence_trigger FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER message_template_immutable BEFORE UPDATE OR DELETE ON message_template FOR EACH ROW EXECUTE FUNCTION refuse_change();
