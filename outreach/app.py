@@ -14,6 +14,7 @@ from outreach.clock import Clock, LiveClock
 from outreach.engine.kinds import CHANNEL_OF
 from outreach.errors import ConfigurationError
 from outreach.failpoints import failpoint
+from outreach.limits.fences import Fences
 from outreach.limits.limiter import RedisLimiter
 from outreach.models import instance as instances
 from outreach.models.base import Database
@@ -22,6 +23,7 @@ from outreach.models.migrate import require_schema
 from outreach.outbound import Outbound
 from outreach.providers.registry import build_providers, build_webhooks
 from outreach.runtime.context import Context
+from outreach.runtime.guarding import guard
 from outreach.runtime.hints import Hint
 from outreach.settings import Settings
 from outreach.together import Together
@@ -32,7 +34,7 @@ log = logging.getLogger("outreach")
 _QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(
     (
         "digest_inbound", "check_for_reply", "look_up_relationships", "resolve_handles", "watch_alerts", "deliver_notices",
-        "send_heartbeat",
+        "send_heartbeat", "deliver_journal", "recover_database",
     ), INBOUND
 )  # fmt: skip
 #: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
@@ -111,11 +113,15 @@ def build(
         read_deadline_seconds=settings.call_deadline_seconds,
         inbox_lag_seconds=settings.inbox_lag_seconds,
     )
+    fences = Fences()
+    limiter = RedisLimiter(settings.redis_url, instance.key, fences)
     context = Context(
         settings=settings,
         clock=clock or LiveClock(origin=settings.clock_origin, factor=settings.clock_factor),
         db=db,
-        limiter=RedisLimiter(settings.redis_url, instance.key),
+        limiter=limiter,
+        fences=fences,
+        told_claim=limiter.highest_claim,
         providers=providers,
         outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
@@ -151,6 +157,8 @@ def current() -> App:
     global _current
     if _current is None:
         _current = build(Settings.from_environment())
+        # Before it does anything: is this the database that sends?
+        guard(_current.context)
     return _current
 
 

@@ -23,8 +23,11 @@ _EXAMPLE_URLS = {
     "NOTIFY_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
     "ALERT_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
     "HEARTBEAT_URL": "https://hc-ping.com/UUID",
+    "OUTREACH_JOURNAL_URL": "s3://BUCKET/outreach",
+    "OUTREACH_JOURNAL_ENDPOINT": "https://s3.example.com",
 }
 _WEB = ("https", "http")
+_PLACES = ("file", "s3", *_WEB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,14 @@ class Settings:
     alert_url: str | None = None
     #: pinged by the tick; whoever is behind it raises the alarm when that stops
     heartbeat_url: str | None = None
+    #: where opt-outs and erasures are kept outside the database (offbox.py); None: nowhere
+    journal_url: str | None = None
+    #: of an S3 service that is not Amazon's; None: Amazon's own
+    journal_endpoint: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    aws_session_token: str | None = None
+    aws_region: str | None = None
     #: may the words of a reply stand in the notice of it?
     notify_body: bool = False
     #: hosts of a private network that the URLs above, and files by https, may be at
@@ -135,6 +146,12 @@ class Settings:
             notify_url=read.url("NOTIFY_URL", _WEB),
             alert_url=read.url("ALERT_URL", _WEB),
             heartbeat_url=read.url("HEARTBEAT_URL", _WEB),
+            journal_url=read.url("OUTREACH_JOURNAL_URL", _PLACES),
+            journal_endpoint=read.url("OUTREACH_JOURNAL_ENDPOINT", _WEB),
+            aws_access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=env.get("AWS_SESSION_TOKEN") or None,
+            aws_region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or None,
             notify_body=read.flag("OUTREACH_NOTIFY_BODY", defaults.notify_body),
             outbound_hosts=read.words("OUTREACH_OUTBOUND_HOSTS"),
             failpoint=env.get("OUTREACH_FAILPOINT") or None,

@@ -7,7 +7,9 @@ from typing import Any, TypeVar, cast
 
 from outreach.clock import Clock
 from outreach.ids import keyed_digest
+from outreach.limits.fences import Claim, Fences
 from outreach.limits.limiter import Limiter
+from outreach.limits.scope import Unavailable
 from outreach.models.base import UNREACHABLE, Database
 from outreach.outbound import Outbound
 from outreach.providers.base import AccountRef, Provider
@@ -41,6 +43,10 @@ class Context:
     providers: Mapping[str, Provider]
     #: where an operator wants to be told
     outbound: Outbound = field(default_factory=lambda: Outbound(simulated=lambda: True))
+    #: the highest claims that this process knows of: T1 in a restored database draws a lower fence
+    fences: Fences = field(default_factory=Fences)
+    #: the highest claim that stands outside the database
+    told_claim: Callable[[], Claim | Unavailable] = Claim
     together: Shared = field(default_factory=Shared)
     #: channels whose actions this process carries out in the message that has led to them
     carries: frozenset[str] = frozenset()
@@ -48,6 +54,11 @@ class Context:
     def identifier_digest(self, kind: str, value: str) -> str:
         """How a suppressed identifier is remembered."""
         return keyed_digest(self.settings.pepper, kind, value)
+
+    def highest_claim(self) -> Claim:
+        """The highest that this process knows of or that is known outside; a store that does not answer adds nothing."""
+        told = self.told_claim()
+        return self.fences.highest if isinstance(told, Unavailable) else max(told, self.fences.highest)
 
     def machine(self, seconds: float) -> timedelta:
         """Real seconds as a business duration."""

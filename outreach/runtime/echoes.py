@@ -4,13 +4,14 @@ from datetime import datetime
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ActionKind
-from outreach.models import accounts, events, executions, inbound, leads, tasks
+from outreach.models import accounts, events, executions, inbound, instance, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.persons import LockedPerson
 from outreach.providers.base import InboundKind, fingerprint
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
+from outreach.runtime.lost import Said, settle_said
 from outreach.runtime.observing import close_observed
 from outreach.runtime.settle import sent
 
@@ -39,7 +40,13 @@ def match_echo(
     if mine is not None:
         inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
         return _confirm(ctx, tx, row, person, mine["id"], now)
-    if _waits(ctx, tx, row, now):
+    recovering = instance.read(tx).recovering_since is not None
+    if recovering and row["kind"] == InboundKind.MESSAGE_OUT.value:
+        found = settle_said(ctx, tx, person.id, _said(row), now)
+        if found is not None:
+            inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
+            return found
+    if not recovering and _waits(ctx, tx, row, now):
         return []
     inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
     _by_hand(tx, row, kind, now, person_id=person.id, identity_id=identity_id)
@@ -55,7 +62,7 @@ def match_stranger_echo(ctx: Context, tx: Tx, row: Row, now: datetime) -> None:
         tx, account_id=row["account_id"], kind=kind.value, dm_event_id=_provider_id(row), since=since
     )
     if not ours:
-        if _waits(ctx, tx, row, now):
+        if instance.read(tx).recovering_since is None and _waits(ctx, tx, row, now):
             return
         _by_hand(tx, row, kind, now)
     inbound.digested(tx, row["id"], now=now, person_id=None, reply_class=None)
@@ -64,6 +71,14 @@ def match_stranger_echo(ctx: Context, tx: Tx, row: Row, now: datetime) -> None:
 def is_echo(row: Row) -> bool:
     """Did the account do this itself?"""
     return row["kind"] in _ACTION
+
+
+def _said(row: Row) -> Said:
+    """What the backup of an adopted database may not know."""
+    ids = {"dm_event_id": _provider_id(row)} if _provider_id(row) else {}
+    return Said(
+        inbound_id=row["id"], account_id=row["account_id"], channel=row["channel"], words=row["text"] or "", at=row["occurred_at"], ids=ids
+    )  # fmt: skip
 
 
 def _waits(ctx: Context, tx: Tx, row: Row, now: datetime) -> bool:

@@ -1,0 +1,176 @@
+"""Restored and cloned databases: what they remember, who adopted them, and what is still to be read before they send."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from outreach.models.base import Row, Tx, to_json
+
+#: Fences above all that were ever known: room for those that nobody had told of.
+_ROOM = 1_000_000
+
+
+def remembers(tx: Tx, fence: int, execution_id: int) -> bool:
+    """Does this database know of that claim, or of one made after it of the same lead? Adopted, it need not know of older ones."""
+    return bool(
+        tx.value(
+            """
+            SELECT EXISTS (SELECT 1 FROM execution e WHERE e.id = %(id)s AND e.fence >= %(fence)s)
+                OR EXISTS (SELECT 1 FROM execution e JOIN event v ON v.lead_id = e.lead_id
+                            WHERE e.id = %(id)s AND v.kind = 'ActionClaimed' AND (v.payload ->> 'fence')::bigint >= %(fence)s)
+                OR EXISTS (SELECT 1 FROM adoption a WHERE a.fence >= %(fence)s)""",
+            {"id": execution_id, "fence": fence},
+        )
+    )
+
+
+def backup_at(tx: Tx) -> datetime:
+    """The last instant that this database knows of: its last event, sweep or message."""
+    found: datetime = tx.value(
+        """
+        SELECT greatest((SELECT max(at) FROM event), (SELECT last_tick_at FROM instance), (SELECT created_at FROM instance),
+                        (SELECT received_at FROM inbound ORDER BY id DESC LIMIT 1))"""
+    )
+    return found
+
+
+def raise_fence(tx: Tx, above: int) -> int:
+    """Every later fence is above this one, which is above `above` and all that were drawn here."""
+    last = int(tx.value("SELECT last_value FROM fence"))
+    return int(tx.value("SELECT setval('fence', %s)", (max(last, above) + _ROOM,)))
+
+
+_ADOPT = """
+UPDATE instance SET name = %(name)s, key = %(key)s, cluster = %(cluster)s, foreign_since = NULL, foreign_reason = NULL,
+       recovering_since = %(now)s, simulated_only = simulated_only OR %(simulated)s,
+       live_confirmed_at = CASE WHEN %(simulated)s THEN NULL ELSE live_confirmed_at END,
+       live_confirmed_by = CASE WHEN %(simulated)s THEN NULL ELSE live_confirmed_by END"""
+
+
+def adopt(tx: Tx, values: dict[str, Any]) -> None:
+    """The instance is this database's from now on, under a new key, and recovering."""
+    tx.execute(_ADOPT, values)
+
+
+def insert(tx: Tx, values: dict[str, Any]) -> int:
+    """Who adopted it, when, why, and from what it was restored."""
+    return int(
+        tx.value(
+            "INSERT INTO adoption (at, by, reason, found, name_was, backup_at, fence)"
+            " VALUES (%(now)s, %(by)s, %(reason)s, %(found)s, %(name_was)s, %(backup_at)s, %(fence)s) RETURNING id",
+            values,
+        )
+    )
+
+
+def newest(tx: Tx) -> Row | None:
+    """The adoption that counts."""
+    return tx.row("SELECT * FROM adoption ORDER BY id DESC LIMIT 1")
+
+
+def note_replayed(
+    tx: Tx, adoption_id: int, counts: dict[str, int], to_erase: Sequence[int], now: datetime
+) -> None:
+    """The journal has been applied."""
+    tx.execute(
+        "UPDATE adoption SET replayed_at = %s, replayed = %s, to_erase = %s WHERE id = %s",
+        (now, to_json(counts), list(to_erase), adoption_id),
+    )
+
+
+def note_erased(tx: Tx, adoption_id: int, person_id: int) -> None:
+    """Erased again."""
+    tx.execute(
+        "UPDATE adoption SET to_erase = array_remove(to_erase, %s) WHERE id = %s", (person_id, adoption_id)
+    )
+
+
+def forget_tokens(tx: Tx, now: datetime) -> int:
+    """A clone's accounts: nothing of theirs can be called with. How many."""
+    return tx.execute(
+        "UPDATE account SET access_token = '', refresh_token = NULL, token_expires_at = NULL, state = 'disconnected',"
+        " state_reason = 'a clone: its tokens were forgotten', state_at = %s, refresh_fence = NULL, refresh_deadline = NULL",
+        (now,),
+    )
+
+
+# --- what the backup does not know -----------------------------------------------------------------------------------
+
+
+def leads_of(tx: Tx, person_id: int, account_id: int, channel: str) -> list[Row]:
+    """The person's active leads to whom this account speaks on this channel, with all that renders their texts. Locked, by id."""
+    return tx.rows(
+        """
+        SELECT l.id AS lead_id, l.version_id, l.cursor, l.data, b.identity_id, a.app_id, a.handle, a.name AS account_name,
+               s.name AS sequence_name
+          FROM lead l JOIN lead_binding b ON b.lead_id = l.id AND b.channel = %s AND b.account_id = %s
+          JOIN account a ON a.id = b.account_id JOIN sequence s ON s.id = l.sequence_id
+         WHERE l.person_id = %s AND l.state = 'active' ORDER BY l.id FOR NO KEY UPDATE OF l""",
+        (channel, account_id, person_id),
+    )
+
+
+def note_said(
+    tx: Tx, execution_id: int, *, variant: str | None, body_hash: str | None, at: datetime, touch: bool = True
+) -> None:
+    """A planned one was carried out after the backup; the caller settles it as sent in this transaction."""
+    tx.execute(
+        "UPDATE execution SET attempts = attempts + 1, variant = %s, body_hash = %s, touch = %s, started_at = %s, effect_by = %s"
+        " WHERE id = %s",
+        (variant, body_hash, touch, at, at, execution_id),
+    )
+
+
+_FOLLOWS = """
+  FROM execution e JOIN lead l ON l.id = e.lead_id AND l.state = 'active' JOIN identity i ON i.id = e.identity_id
+  JOIN account a ON a.id = e.account_id AND a.state <> 'disconnected'
+ WHERE e.state = 'planned' AND e.kind = 'FOLLOW_ON_TWITTER' AND i.kind = 'twitter_id'"""
+
+
+def want_follows(tx: Tx, adopted_at: datetime, now: datetime) -> None:
+    """Whether we follow them already is looked up for everybody whom a lead is about to follow."""
+    tx.execute(
+        f"INSERT INTO relationship (account_id, identity_id, wanted_at) SELECT DISTINCT e.account_id, e.identity_id, %(now)s::timestamptz {_FOLLOWS}"
+        " ON CONFLICT (account_id, identity_id) DO UPDATE SET wanted_at = excluded.wanted_at"
+        " WHERE (relationship.checked_at IS NULL OR relationship.checked_at < %(at)s)"
+        "   AND (relationship.wanted_at IS NULL OR relationship.wanted_at < %(at)s)",
+        {"now": now, "at": adopted_at},
+    )
+
+
+def planned_follows(tx: Tx, account_id: int, identity_ids: Sequence[int]) -> list[int]:
+    """Planned follows of these people by this account, by id."""
+    rows = tx.rows(
+        f"SELECT e.id {_FOLLOWS} AND e.account_id = %s AND e.identity_id = ANY(%s) ORDER BY e.id",
+        (account_id, list(identity_ids)),
+    )
+    return [row["id"] for row in rows]
+
+
+def waits_for(tx: Tx, adoption_id: int, *, channels: Sequence[str]) -> Row:
+    """What still stands between an adopted database and its sends: `replayed`, `to_erase`, `open_calls`, and accounts whose inbox
+    (`unread`) or planned follows (`unlooked`) have not been read since it was adopted, each with its state and why."""
+    adoption = tx.one("SELECT at, replayed_at, to_erase FROM adoption WHERE id = %s", (adoption_id,))
+    unread = tx.rows(
+        """
+        SELECT a.id, a.name, a.state, a.state_reason, w.read_up_to, w.failed
+          FROM account a LEFT JOIN watermark w ON w.account_id = a.id AND w.stream = 'inbox'
+         WHERE a.state <> 'disconnected' AND a.channel = ANY(%s) AND (w.read_up_to IS NULL OR w.read_up_to < %s) ORDER BY a.name""",
+        (list(channels), adoption["at"]),
+    )
+    unlooked = tx.rows(
+        f"SELECT a.id, a.name, count(*) AS follows {_FOLLOWS} AND NOT EXISTS (SELECT 1 FROM relationship r WHERE r.account_id = e.account_id"
+        " AND r.identity_id = e.identity_id AND r.checked_at >= %s) GROUP BY a.id, a.name ORDER BY a.name",
+        (adoption["at"],),
+    )
+    open_calls = tx.value("SELECT count(*) FROM execution WHERE state IN ('calling', 'in_doubt')")
+    return {
+        "replayed": adoption["replayed_at"] is not None, "to_erase": len(adoption["to_erase"]), "open_calls": open_calls,
+        "unread": unread, "unlooked": unlooked,
+    }  # fmt: skip
+
+
+def release(tx: Tx, adoption_id: int, by: str, now: datetime) -> None:
+    """Sends go on."""
+    tx.execute("UPDATE adoption SET released_at = %s, released_by = %s WHERE id = %s", (now, by, adoption_id))
+    tx.execute("UPDATE instance SET recovering_since = NULL")
