@@ -1,0 +1,157 @@
+"""A restored or cloned database: it sends nothing until it is adopted, and then nothing twice and nothing to those who said no."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from outreach.models.base import Database
+from outreach.runtime.erase import erase
+from outreach.runtime.guarding import guard
+from outreach.runtime.optout import opt_out
+from outreach.runtime.perform import perform
+from outreach.simulator import id_of_handle
+from tests.integration.law_support import acts, friends, open_house, plan, roomy_account, states
+from tests.integration.restore_support import Backups, adopted, backups, deliver, row, with_journal
+from tests.stage import House
+
+pytestmark = pytest.mark.servers
+MINUTE = timedelta(minutes=1)
+TWO = """
+sequence: two
+actions:
+  follow: {do: FOLLOW_ON_TWITTER, next: {to: hello, after: 10m}}
+  hello:
+    do: SEND_TWITTER_DM
+    message:
+      variants:
+        a: {weight: 50, body: "Hello {{ nick }}. {{ opt_out }}"}
+        b: {weight: 50, body: "Good day {{ nick }}. {{ opt_out }}"}
+    next: check
+  check:
+    do: CHECK_FOR_REPLY
+    next:
+      - {on: POSITIVE_REPLY, to: thanks}
+      - {on: NOT_REPLIED, after: 3d, to: again}
+  thanks: {do: SEND_TWITTER_DM, message: "Thanks, {{ nick }}."}
+  again: {do: SEND_TWITTER_DM, message: "Once more, {{ nick }}. {{ opt_out }}"}
+variables: {nick: there}
+"""
+PEOPLE = ("ann", "ben", "cy", "dee", "eve")
+
+
+@pytest.fixture
+def copies() -> Iterator[Backups]:
+    yield from backups()
+
+
+@pytest.fixture
+def house(db: Database, tmp_path: Path) -> House:
+    found = open_house(db, tmp_path, PEOPLE)
+    roomy_account(found)
+    found.publish(TWO)
+    with_journal(found, f"file://{tmp_path}/journal.jsonl")
+    return found
+
+
+def test_a_copy_in_another_place_is_known_by_its_place(house: House, copies: Backups) -> None:
+    (ann,) = friends(house, "ann")
+    copy = copies.take(house)
+    (planned,) = plan(house, "two", [ann])
+    copies.restore(house, copy, redis_lost=True)
+    assert "cluster/database" in (guard(house.ctx) or "")
+    (planned,) = plan(house, "two", [ann])
+    perform(house.ctx, planned)
+    assert acts(house) == []
+    assert house.executions()[0]["verdict"]["rule"] == "instance.foreign"
+
+
+def test_a_database_that_stands_before_known_claims_is_known_by_its_fences(house: House, copies: Backups) -> None:
+    """Restored in its own place, without a tick in between: T1 draws a fence that was drawn before, and rolls back."""
+    planned = plan(house, "two", friends(house, "ann", "ben"))
+    copy = copies.take(house)
+    for execution_id in planned:
+        perform(house.ctx, execution_id)
+    assert len(acts(house)) == 2
+    copies.restore(house, copy, moved=False)
+    perform(house.ctx, planned[0])
+    assert len(acts(house)) == 2
+    assert "its next fence is" in row(house)["foreign_reason"]
+    assert states(house) == ["planned", "planned"]
+
+
+def test_a_loss_of_one_claim_is_found_by_the_next_sweep(house: House, copies: Backups) -> None:
+    """Fences may be ahead after a crash (Postgres logs them in advance): what was claimed last is asked for by its row."""
+    ann, ben = plan(house, "two", friends(house, "ann", "ben"))
+    perform(house.ctx, ann)
+    copy = copies.take(house)
+    perform(house.ctx, ben)
+    copies.restore(house, copy, moved=False)
+    house.db.run(lambda tx: tx.execute("SELECT setval('fence', 1000)"))
+    house.tick()
+    assert "of which it knows nothing" in row(house)["foreign_reason"]
+    assert len(acts(house)) == 2
+
+
+def test_a_database_that_has_lost_nothing_goes_on(house: House, copies: Backups) -> None:
+    (ann, ben) = plan(house, "two", friends(house, "ann", "ben"))
+    perform(house.ctx, ann)
+    copy = copies.take(house)
+    copies.restore(house, copy, moved=False)
+    house.tick()
+    perform(house.ctx, ben)
+    assert row(house)["foreign_since"] is None
+    assert len(acts(house)) == 2
+
+
+def test_the_outside_knows_lines_that_a_restored_database_never_wrote(house: House, copies: Backups) -> None:
+    ann, ben = friends(house, "ann", "ben")
+    out(house, ann)
+    deliver(house)
+    copy = copies.take(house)
+    out(house, ben)
+    deliver(house)
+    copies.restore(house, copy, moved=False, redis_lost=True)
+    deliver(house)
+    assert row(house)["foreign_reason"] == "the off-box journal ends with line 2, of which it knows nothing"
+
+
+def test_restored_it_repeats_nothing_forgets_no_stop_and_runs_to_its_end(house: House, copies: Backups) -> None:
+    ann, ben, cy, dee, eve = friends(house, *PEOPLE, nick="you")
+    house.enroll("two", [ann, ben, cy, dee, eve])
+    copy = copies.take(house)
+    house.pass_time(12 * MINUTE)
+    house.says("ann", "Yes, gladly!", kind="positive")
+    house.pass_time(2 * MINUTE)
+    out(house, ben)
+    assert erase(house.ctx, cy, by="test")
+    deliver(house)
+    before = acts(house)
+    assert before.count(("dm", "ann")) == 2
+    assert {name for kind, name in before if kind == "dm"} == set(PEOPLE)
+
+    copies.restore(house, copy)
+    house.pass_time(5 * MINUTE)
+    assert acts(house) == before
+    done = adopted(house)
+    assert done.replayed == {"suppressed": 2, "erased": 1}
+    assert row(house)["recovering_since"] is not None
+    house.pass_time(3 * MINUTE)
+    assert row(house)["recovering_since"] is None
+    assert acts(house) == before
+    assert house.db.read("SELECT id FROM person WHERE erased_at IS NOT NULL") == [{"id": cy}]
+    nodes = {r["person_id"]: (r["state"], r["cursor"]) for r in house.db.read("SELECT * FROM lead")}
+    assert nodes[ann] == ("finished", "thanks")
+    assert nodes[dee] == nodes[eve] == ("active", "check")
+    house.pass_time(timedelta(days=4), step=timedelta(hours=1))
+    assert sorted(set(acts(house)[len(before) :])) == [("dm", "dee"), ("dm", "eve")]
+    assert len(acts(house)) == len(before) + 2
+
+
+def out(house: House, person_id: int) -> None:
+    opt_out(house.ctx, person_id, reason="a test", source="operator", evidence={}, actor="test")
+
+
+def verdicts(house: House) -> list[dict[str, object]]:
+    return [one["verdict"] for one in house.executions() if one["verdict"]]
