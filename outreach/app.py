@@ -92,8 +92,9 @@ def build(
     *,
     clock: Clock | None = None,
     carries: frozenset[str] = frozenset(),
+    of_any_name: bool = False,
 ) -> App:
-    """The app of these settings. Raises ConfigurationError where the database is not ours, or not ready."""
+    """The app of these settings; `of_any_name`: whatever name the database carries, for those who look at it. Raises ConfigurationError where the database is not ours, or not ready."""
     if settings.database_url is None or settings.redis_url is None:
         raise ConfigurationError(
             "DATABASE_URL and REDIS_URL are not set", hint="outreach up starts its own; or set both"
@@ -104,7 +105,10 @@ def build(
         log.warning(schema_note, extra={"action": "newer_schema"})
     instance = db.run(instances.read)
     instances.require_same_clock(
-        instance, name=settings.instance, origin=settings.clock_origin, factor=settings.clock_factor
+        instance,
+        name=None if of_any_name else settings.instance,
+        origin=settings.clock_origin,
+        factor=settings.clock_factor,
     )
     loopback_only = _loopback_only(db, instance)
     providers = build_providers(
@@ -126,6 +130,13 @@ def build(
         outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
     )
+    # Before anything is done with it: is this the database that sends?
+    if guard(context) is not None:
+        instance = db.run(instances.read)
+        log.warning(
+            "this database was restored or cloned",
+            extra={"action": "foreign", "why": instance.foreign_reason},
+        )
     broker = make_broker(settings.redis_url, instance.key)
     return App(
         settings=settings, context=context, broker=broker, instance=instance, webhooks=dict(build_webhooks()), schema_note=schema_note
@@ -157,8 +168,6 @@ def current() -> App:
     global _current
     if _current is None:
         _current = build(Settings.from_environment())
-        # Before it does anything: is this the database that sends?
-        guard(_current.context)
     return _current
 
 

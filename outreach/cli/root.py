@@ -12,6 +12,7 @@ from outreach.cli import (
     audit,
     chaos,
     consent,
+    db,
     doctor,
     enrolling,
     export,
@@ -69,6 +70,7 @@ for room in (
     export,
     tell,
     doctor,
+    db,
     chaos,
 ):
     room.add_to(cli)

@@ -86,7 +86,7 @@ def require_same_clock(instance: Instance, *, name: str | None, origin: datetime
     if name is not None and name != instance.name:
         raise ConfigurationError(
             f"OUTREACH_INSTANCE is {name!r}, the database belongs to {instance.name!r}",
-            hint="a restored or cloned database must not send: check DATABASE_URL",
+            hint="a cloned database must not send: check DATABASE_URL, or give it its name: outreach db adopt --as NAME",
         )
     same_origin = factor == 1.0 or instance.clock_origin == origin
     if instance.clock_factor != factor or not same_origin:

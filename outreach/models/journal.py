@@ -188,7 +188,9 @@ def is_erased(tx: Tx, person_id: int) -> bool:
 def forget_all(tx: Tx) -> None:
     """A clone's: its own lines begin with number 1."""
     tx.execute("DELETE FROM journal")
-    tx.execute("UPDATE journal_delivery SET leased_until = NULL, due_at = NULL, attempts = 0, reason = NULL, checked_at = NULL")
+    tx.execute(
+        "UPDATE journal_delivery SET leased_until = NULL, due_at = NULL, attempts = 0, reason = NULL, checked_at = NULL"
+    )
 
 
 def take_back_numbers(tx: Tx, above: int) -> None:

@@ -53,7 +53,9 @@ class Backups:
         for db in self._opened:
             db.close()
         for url in self._urls:
-            on_server(url.rpartition("/")[0] + "/postgres", f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+            on_server(
+                url.rpartition("/")[0] + "/postgres", f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)"
+            )
 
 
 def backups() -> Iterator[Backups]:

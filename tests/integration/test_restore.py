@@ -11,7 +11,6 @@ from outreach.runtime.erase import erase
 from outreach.runtime.guarding import guard
 from outreach.runtime.optout import opt_out
 from outreach.runtime.perform import perform
-from outreach.simulator import id_of_handle
 from tests.integration.law_support import acts, friends, open_house, plan, roomy_account, states
 from tests.integration.restore_support import Backups, adopted, backups, deliver, row, with_journal
 from tests.stage import House
@@ -67,7 +66,9 @@ def test_a_copy_in_another_place_is_known_by_its_place(house: House, copies: Bac
     assert house.executions()[0]["verdict"]["rule"] == "instance.foreign"
 
 
-def test_a_database_that_stands_before_known_claims_is_known_by_its_fences(house: House, copies: Backups) -> None:
+def test_a_database_that_stands_before_known_claims_is_known_by_its_fences(
+    house: House, copies: Backups
+) -> None:
     """Restored in its own place, without a tick in between: T1 draws a fence that was drawn before, and rolls back."""
     planned = plan(house, "two", friends(house, "ann", "ben"))
     copy = copies.take(house)
@@ -117,7 +118,9 @@ def test_the_outside_knows_lines_that_a_restored_database_never_wrote(house: Hou
     assert row(house)["foreign_reason"] == "the off-box journal ends with line 2, of which it knows nothing"
 
 
-def test_restored_it_repeats_nothing_forgets_no_stop_and_runs_to_its_end(house: House, copies: Backups) -> None:
+def test_restored_it_repeats_nothing_forgets_no_stop_and_runs_to_its_end(
+    house: House, copies: Backups
+) -> None:
     ann, ben, cy, dee, eve = friends(house, *PEOPLE, nick="you")
     house.enroll("two", [ann, ben, cy, dee, eve])
     copy = copies.take(house)
