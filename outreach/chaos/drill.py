@@ -4,8 +4,7 @@ Nothing here knows how the engine recovers: it takes a backup, loses a database 
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,13 +22,14 @@ from outreach.models import admin, drill, instance, journal, judging
 from outreach.models.base import UNREACHABLE, Row
 from outreach.rehearsal import world
 from outreach.rehearsal.human import Human
-from outreach.rehearsal.judge import judge
+from outreach.rehearsal.judge import Verdict, judge_restored
 from outreach.rehearsal.stage import Say, Stage, empty_stage, open_stage, start_processes
 from outreach.runtime.adopting import Adopted, Order, adopt
 from outreach.runtime.control import pause_all
 from outreach.runtime.erase import erase
 from outreach.runtime.journaling import journal_place
 from outreach.runtime.optout import opt_out
+from outreach.runtime.recovering import database_standing
 from outreach.simulator.witness import Acceptance, read_witness
 
 #: Real seconds: of the run before the backup, of what is lost, of a restored database that nobody adopts, of the run afterwards.
@@ -43,11 +43,13 @@ _BY = "drill"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillResult:
-    """What a drill came to. Everything in `faults` must be zero."""
+    """What a drill came to."""
 
     seed: int
     people: int
-    faults: Mapping[str, int]
+    verdict: Verdict
+    #: persons who were erased before the loss, and of whom something is known again
+    erased_and_back: int
     #: what happened after the backup, and was lost with the database
     lost: Mapping[str, int]
     found: str
@@ -58,20 +60,20 @@ class DrillResult:
     sent_afterwards: int
     #: real seconds of each part
     seconds: Mapping[str, float]
-    journal_lag_s: float | None
-    findings: tuple[str, ...] = ()
-    witness: Path = field(default_factory=Path)
+    #: the longest that a line waited to be outside, in real seconds
+    journal_lag_s: float
+    witness: Path
 
     @property
     def clean(self) -> bool:
-        return not any(self.faults.values())
+        return self.verdict.clean and not self.erased_and_back
 
     def figures(self) -> dict[str, Any]:
         """As the command shows them."""
         return {
-            "seed": self.seed, "people": self.people, "faults": dict(self.faults), "lost": dict(self.lost), "found": self.found,
+            "seed": self.seed, "people": self.people, "lost_with_it": dict(self.lost), "found": self.found,
             "replayed": dict(self.replayed), "recovered": self.recovered, "asked": self.asked, "sent_afterwards": self.sent_afterwards,
-            "rto_s": round(sum(self.seconds.values()), 1), "seconds": dict(self.seconds), "journal_lag_s": self.journal_lag_s,
+            **self.verdict.figures(), "erased_and_back": self.erased_and_back, "rto_s": round(sum(self.seconds.values()), 1), "seconds": dict(self.seconds), "journal_lag_s": self.journal_lag_s,
             "clean": self.clean, "witness": str(self.witness),
         }  # fmt: skip
 
@@ -139,7 +141,7 @@ def run_drill(
         _restore(it, folder)
         found = _stays_silent(it)
         adopted = _adopt(it)
-        return _judged(it, people, found, adopted, stretch, folder)
+        return _judged(it, people, found, adopted, stretch)
 
 
 def _with_journal(stage: Stage, outside: Path) -> Stage:
@@ -246,14 +248,16 @@ def _adopt(it: _Drill) -> Adopted:
 # --- afterwards ------------------------------------------------------------------------------------------------------
 
 
-def _judged(
-    it: _Drill, people: int, found: str, adopted: Adopted, stretch: Mapping[str, Any], folder: Path
-) -> DrillResult:
+def _judged(it: _Drill, people: int, found: str, adopted: Adopted, stretch: Mapping[str, Any]) -> DrillResult:
     at_loss = len(_by_api(it))
     with it.app() as app, Human(app.context, it.stage.simulator_url):
         with it.timed("read"):
             start_processes(it.stage, it.supervisor)
-            _until(lambda: app.context.db.run(instance.read).recovering_since is None, "the recovery")
+            try:
+                _until(lambda: app.context.db.run(instance.read).recovering_since is None, "the recovery")
+            except OutreachError as late:
+                left = database_standing(app.context)["waits_for"]
+                raise OutreachError(f"{late.message}: it waits for {left}") from late
         it.say("all is read: sends go on")
         time.sleep(_AFTER)  # noqa: TID251  the run itself
         pause_all(app.context, "the drill is over", _BY)
@@ -281,37 +285,13 @@ def _verdict(
 ) -> DrillResult:
     ctx = app.context
     acceptances, deeds = read_witness(it.stage.witness)
-    by_api = _by_api(it)
-    findings: list[str] = []
+    verdict = judge_restored(
+        ctx.db, acceptances, deeds, caps=world.witness_caps(it.stage.caps), now=ctx.clock.now(), machine=ctx.machine(1.0), said_no=it.said_no
+    )  # fmt: skip
     known = ctx.db.run(lambda tx: drill.recovered(tx, it.erased))
-    ledger = judge(
-        ctx.db, [a for a in acceptances if a.recipient not in it.said_no], deeds, caps=world.witness_caps(it.stage.caps), now=ctx.clock.now(),
-        machine=ctx.machine(1.0),
-    )  # fmt: skip
-    faults = {
-        "duplicates": _twice(by_api, findings),
-        "after_opt_out": _after(by_api, it.said_no, findings) + ledger.after_opt_out,
-        "erased_and_back": known["back"],
-        "lost": ledger.lost,
-        "over_cap": ledger.over_cap,
-        "in_doubt_open": ledger.in_doubt_open,
-    }
     return DrillResult(
-        seed=it.seed, people=people, faults=faults, found=found, replayed=adopted.replayed, recovered=known["recovered"], asked=known["asked"],
+        seed=it.seed, people=people, verdict=verdict, erased_and_back=known["back"], found=found, replayed=adopted.replayed,
+        recovered=known["recovered"], asked=known["asked"], sent_afterwards=len(_by_api(it)) - at_loss, seconds=it.seconds,
         lost={"sends": at_loss - stretch["sends"], "opted_out": stretch["opted_out"], "erased": len(it.erased)},
-        sent_afterwards=len(by_api) - at_loss, seconds=it.seconds, journal_lag_s=ctx.clock.real_seconds(stretch["lag"]),
-        findings=(*findings, *ledger.findings), witness=it.stage.witness,
+        journal_lag_s=round(ctx.clock.real_seconds(stretch["lag"]), 2), witness=it.stage.witness,
     )  # fmt: skip
-
-
-def _twice(by_api: Sequence[Acceptance], findings: list[str]) -> int:
-    """The same words, or the same act, of one account to one person, more than once: the witness alone judges."""
-    seen = Counter((a.account, a.recipient, a.kind, a.body_sha256) for a in by_api)
-    findings += [f"{n} x {what[2]} by account {what[0]} to {what[1]}" for what, n in seen.items() if n > 1]
-    return sum(n - 1 for n in seen.values())
-
-
-def _after(by_api: Sequence[Acceptance], said_no: Mapping[str, datetime], findings: list[str]) -> int:
-    late = [a for a in by_api if a.recipient in said_no and a.t_scaled > said_no[a.recipient]]
-    findings += [f"{a.kind} to {a.recipient} at {a.t_scaled.isoformat()}, who had said no" for a in late]
-    return len(late)

@@ -200,7 +200,7 @@ def drill(
     if as_json:
         output.document(result.figures())
     else:
-        _show(result.figures(), result.findings)
+        _show(result.figures(), result.verdict.findings)
     if not result.clean:
         raise typer.Exit(1)
 

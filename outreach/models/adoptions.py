@@ -6,6 +6,8 @@ from typing import Any
 
 from outreach.models.base import Row, Tx, to_json
 
+#: Why a step is cancelled that a lead had gone on from after the backup.
+GONE_ON = "it had gone on after the backup"
 #: Fences above all that were ever known: room for those that nobody had told of.
 _ROOM = 1_000_000
 
@@ -50,6 +52,11 @@ UPDATE instance SET name = %(name)s, key = %(key)s, cluster = %(cluster)s, forei
 def adopt(tx: Tx, values: dict[str, Any]) -> None:
     """The instance is this database's from now on, under a new key, and recovering."""
     tx.execute(_ADOPT, values)
+
+
+def wake_echoes(tx: Tx, now: datetime) -> None:
+    """What our accounts did, and nobody could tell of which step while the database was not adopted, is read now."""
+    tx.execute("UPDATE inbound SET digest_after = %s WHERE state = 'waiting'", (now,))
 
 
 def insert(tx: Tx, values: dict[str, Any]) -> int:
@@ -101,7 +108,7 @@ def leads_of(tx: Tx, person_id: int, account_id: int, channel: str) -> list[Row]
     """The person's active leads to whom this account speaks on this channel, with all that renders their texts. Locked, by id."""
     return tx.rows(
         """
-        SELECT l.id AS lead_id, l.version_id, l.cursor, l.data, b.identity_id, a.app_id, a.handle, a.name AS account_name,
+        SELECT l.id AS lead_id, l.version_id, l.cursor, l.data, a.app_id, a.handle, a.name AS account_name,
                s.name AS sequence_name
           FROM lead l JOIN lead_binding b ON b.lead_id = l.id AND b.channel = %s AND b.account_id = %s
           JOIN account a ON a.id = b.account_id JOIN sequence s ON s.id = l.sequence_id
@@ -121,16 +128,39 @@ def note_said(
     )
 
 
+def cancel_passed(tx: Tx, lead_id: int, now: datetime, *, but: str, identity_id: int) -> list[int]:
+    """What the lead had planned before it went on: cancelled, by id. Steps of the kind `but` stay, and go to this identity."""
+    tx.execute(
+        "UPDATE execution SET identity_id = %s WHERE lead_id = %s AND state = 'planned' AND kind = %s",
+        (identity_id, lead_id, but),
+    )
+    rows = tx.rows(
+        "UPDATE execution SET state = 'cancelled', reason = %s, settled_at = %s, effect_by = NULL"
+        " WHERE lead_id = %s AND state = 'planned' AND kind <> %s RETURNING id",
+        (GONE_ON, now, lead_id, but),
+    )
+    return [row["id"] for row in rows]
+
+
+def cancel_left_over(tx: Tx, now: datetime) -> int:
+    """Steps that leads have gone on from, and that nothing showed to have been done."""
+    return tx.execute(
+        "UPDATE execution e SET state = 'cancelled', reason = %s, settled_at = %s, effect_by = NULL FROM lead l, sequence_action k"
+        " WHERE l.id = e.lead_id AND k.id = e.action_id AND e.state = 'planned' AND k.key <> l.cursor AND l.state = 'active'",
+        (GONE_ON, now),
+    )
+
+
 _FOLLOWS = """
   FROM execution e JOIN lead l ON l.id = e.lead_id AND l.state = 'active' JOIN identity i ON i.id = e.identity_id
   JOIN account a ON a.id = e.account_id AND a.state <> 'disconnected'
- WHERE e.state = 'planned' AND e.kind = 'FOLLOW_ON_TWITTER' AND i.kind = 'twitter_id'"""
+ WHERE e.state = 'planned' AND e.kind = 'FOLLOW_ON_TWITTER' AND i.status = 'active'"""
 
 
 def want_follows(tx: Tx, adopted_at: datetime, now: datetime) -> None:
     """Whether we follow them already is looked up for everybody whom a lead is about to follow."""
     tx.execute(
-        f"INSERT INTO relationship (account_id, identity_id, wanted_at) SELECT DISTINCT e.account_id, e.identity_id, %(now)s::timestamptz {_FOLLOWS}"
+        f"INSERT INTO relationship (account_id, identity_id, wanted_at) SELECT DISTINCT e.account_id, e.identity_id, %(now)s::timestamptz {_FOLLOWS} AND i.kind = 'twitter_id'"
         " ON CONFLICT (account_id, identity_id) DO UPDATE SET wanted_at = excluded.wanted_at"
         " WHERE (relationship.checked_at IS NULL OR relationship.checked_at < %(at)s)"
         "   AND (relationship.wanted_at IS NULL OR relationship.wanted_at < %(at)s)",
@@ -147,8 +177,45 @@ def planned_follows(tx: Tx, account_id: int, identity_ids: Sequence[int]) -> lis
     return [row["id"] for row in rows]
 
 
+#: Due, and nobody has planned their step yet.
+_UNPLANNED = """
+  FROM lead l JOIN sequence s ON s.id = l.sequence_id JOIN person p ON p.id = l.person_id
+ WHERE l.state = 'active' AND l.waiting_on = 'time' AND l.due_at <= %(now)s AND l.paused_at IS NULL AND p.paused_at IS NULL
+   AND NOT EXISTS (SELECT 1 FROM execution e WHERE e.lead_id = l.id AND e.state IN ('planned', 'calling', 'in_doubt', 'held'))"""
+
+
+def unplanned(tx: Tx, now: datetime, limit: int) -> list[int]:
+    """Leads whose next step nobody has planned yet, by id: what it is must be known before it can be read whether it was done."""
+    return [
+        row["id"]
+        for row in tx.rows(
+            f"SELECT l.id {_UNPLANNED} ORDER BY l.id LIMIT %(limit)s", {"now": now, "limit": limit}
+        )
+    ]
+
+
+def unresolved_accounts(tx: Tx) -> list[int]:
+    """Accounts about to follow people of whom only a handle is known, by id."""
+    return [
+        row["account_id"]
+        for row in tx.rows(
+            f"SELECT DISTINCT e.account_id {_FOLLOWS} AND i.kind = 'twitter_handle' ORDER BY e.account_id"
+        )
+    ]
+
+
+def recovered_follow(tx: Tx, account_id: int, identity_id: int, at: datetime) -> int | None:
+    """The follow that a look-up settled, later than it was really done (`at`), and that no echo has told of."""
+    found: int | None = tx.value(
+        "SELECT id FROM execution WHERE account_id = %s AND identity_id = %s AND kind = 'FOLLOW_ON_TWITTER' AND state = 'sent'"
+        " AND fence IS NULL AND lead_id IS NOT NULL AND inbound_id IS NULL AND started_at >= %s ORDER BY id LIMIT 1",
+        (account_id, identity_id, at),
+    )
+    return found
+
+
 def waits_for(tx: Tx, adoption_id: int, *, channels: Sequence[str]) -> Row:
-    """What still stands between an adopted database and its sends: `replayed`, `to_erase`, `open_calls`, and accounts whose inbox
+    """What still stands between an adopted database and its sends: `replayed`, `to_erase`, `open_calls`, `echoes` not read yet, and accounts whose inbox
     (`unread`) or planned follows (`unlooked`) have not been read since it was adopted, each with its state and why."""
     adoption = tx.one("SELECT at, replayed_at, to_erase FROM adoption WHERE id = %s", (adoption_id,))
     unread = tx.rows(
@@ -163,9 +230,12 @@ def waits_for(tx: Tx, adoption_id: int, *, channels: Sequence[str]) -> Row:
         " AND r.identity_id = e.identity_id AND r.checked_at >= %s) GROUP BY a.id, a.name ORDER BY a.name",
         (adoption["at"],),
     )
+    echoes = tx.value(
+        "SELECT count(*) FROM inbound WHERE state = 'waiting' AND received_at <= %s", (adoption["at"],)
+    )
     open_calls = tx.value("SELECT count(*) FROM execution WHERE state IN ('calling', 'in_doubt')")
     return {
-        "replayed": adoption["replayed_at"] is not None, "to_erase": len(adoption["to_erase"]), "open_calls": open_calls,
+        "replayed": adoption["replayed_at"] is not None, "to_erase": len(adoption["to_erase"]), "open_calls": open_calls, "echoes": echoes,
         "unread": unread, "unlooked": unlooked,
     }  # fmt: skip
 

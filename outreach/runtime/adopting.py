@@ -116,6 +116,7 @@ def _begin(
         "name_was": here.name if cloned else None,
     }  # fmt: skip
     adoption_id = adoptions.insert(tx, values)
+    adoptions.wake_echoes(tx, now)
     payload = {
         "adoption": adoption_id,
         "backup_at": backup_at.isoformat(),

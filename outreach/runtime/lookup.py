@@ -106,7 +106,7 @@ def _done_before(
         followed = [
             row["identity_id"]
             for row in wanted
-            if (seen := by_peer.get(row["value"])) is not None and seen.we_follow
+            if (seen := by_peer.get(row["value"])) is not None and (seen.we_follow or seen.pending)
         ]
         return adoptions.planned_follows(tx, account_id, followed)
 

@@ -15,13 +15,13 @@ from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph, Node, Variant
 from outreach.engine.kinds import ActionKind, ExecutionState, TriggerKind
 from outreach.errors import NeedsNewerWorker
-from outreach.models import adoptions, events, executions, leads, persons, sequences, tasks
+from outreach.models import adoptions, events, executions, leads, persons, reviews, sequences, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.leads import Lead
 from outreach.providers.base import fingerprint
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
-from outreach.runtime.moving import cancel, go_on
+from outreach.runtime.moving import go_on
 from outreach.runtime.observing import close_observed
 from outreach.runtime.prepare import render_for
 from outreach.runtime.settle import sent
@@ -36,6 +36,8 @@ class Said:
 
     inbound_id: int
     account_id: int
+    #: whom it went to
+    identity_id: int
     channel: str
     words: str
     at: datetime
@@ -127,8 +129,23 @@ def _read(tx: Tx, execution_id: int) -> executions.Execution:
 def _stand_at(tx: Tx, step: _Step, said: Said, now: datetime) -> None:
     """The lead had come here after the backup: what it stood at before is over, whatever came of it."""
     lead, node = step.lead, step.node
-    why = "it had gone on after the backup"
-    cancel(tx, lead, why, now)
+    why = adoptions.GONE_ON
+    for task in tasks.void_of_lead(tx, lead.id, why, now):
+        if task["kind"] == "review":
+            reviews.wake(tx, lead, most=1, now=now)
+        lead.log(
+            EventKind.TASK_CLOSED,
+            now,
+            execution_id=task["execution_id"],
+            task_id=task["id"],
+            state="void",
+            held_by=task["holder"],
+        )
+    # Whether it was followed on the way is still to be looked up.
+    for execution_id in adoptions.cancel_passed(
+        tx, lead.id, now, but=ActionKind.FOLLOW_ON_TWITTER.value, identity_id=said.identity_id
+    ):
+        lead.log(EventKind.ACTION_CANCELLED, now, execution_id=execution_id, reason=why)
     lead.log(
         EventKind.LEAD_MOVED,
         now,
@@ -147,7 +164,7 @@ def _row(tx: Tx, step: _Step, said: Said, now: datetime) -> Row:
     return {
         "lead_id": lead.id, "action_id": sequences.action_ids(tx, lead.version_id)[node.key], "visit": lead.visits.get(node.key, 1),
         "sequence_id": lead.sequence_id, "kind": node.kind.value, "channel": said.channel, "account_id": said.account_id,
-        "app_id": step.row["app_id"], "identity_id": step.row["identity_id"], "cause": TriggerKind.NORMAL_EDGE.value,
+        "app_id": step.row["app_id"], "identity_id": said.identity_id, "cause": TriggerKind.NORMAL_EDGE.value,
         "cause_deadline": None, "cause_node": None, "first_due_at": said.at, "late_at": None, "variant": step.variant.key,
         "created_at": now,
     }  # fmt: skip
@@ -176,27 +193,50 @@ def _ask_a_human(ctx: Context, tx: Tx, person_id: int, said: Said, now: datetime
 
 
 def settle_follow(ctx: Context, execution_id: int) -> Hints:
-    """A look-up shows that the account follows them already: the planned follow was done after the backup, or long before."""
+    """A look-up shows that the account follows them already: the planned follow was done after the backup, or long before.
+
+    When it was done nobody can tell: now is the latest, so it counts against the caps for longer, not shorter.
+    """
 
     def work(tx: Tx) -> Hints:
         locked = executions.lock_for_settlement(tx, execution_id)
-        if locked is None or locked.execution.state is not ExecutionState.PLANNED:
+        if locked is None:
             return []
-        if locked.execution.kind != ActionKind.FOLLOW_ON_TWITTER.value or locked.execution.lead_id is None:
-            return []
-        lead, now = leads.read(tx, locked.execution.lead_id), ctx.clock.at(locked.database_now)
-        if not lead.active:
-            return []
-        task = tasks.of_execution(tx, execution_id)
-        if task is not None:
-            close_observed(tx, lead, task, now)
-        # When it was done nobody can tell: now is the latest, so it counts against the caps for longer, not shorter.
-        adoptions.note_said(
-            tx, execution_id, variant=locked.execution.variant, body_hash=None, at=now, touch=False
-        )
-        lead.epoch += 1
-        found = sent(ctx, tx, lead, _read(tx, execution_id), at=now, now=now, ids={}, how=_HOW)
-        lead.write(tx)
-        return found
+        now = ctx.clock.at(locked.database_now)
+        return _settle_follow(ctx, tx, locked, now, now)
 
     return ctx.db.run(work)
+
+
+def settle_followed(
+    ctx: Context, tx: Tx, *, account_id: int, identity_id: int, inbound_id: int, at: datetime, now: datetime
+) -> Hints | None:
+    """An own follow is told that the backup does not know: the planned one was it, or the one that a look-up has settled. None: neither."""
+    done = adoptions.recovered_follow(tx, account_id, identity_id, at)
+    if done is not None:
+        executions.note_echo(tx, done, inbound_id)
+        return []
+    for execution_id in adoptions.planned_follows(tx, account_id, [identity_id]):
+        locked = executions.lock_for_settlement(tx, execution_id)
+        if locked is not None:
+            found = _settle_follow(ctx, tx, locked, min(at, now), now)
+            executions.note_echo(tx, execution_id, inbound_id)
+            return found
+    return None
+
+
+def _settle_follow(ctx: Context, tx: Tx, locked: executions.LockedSend, at: datetime, now: datetime) -> Hints:
+    execution = locked.execution
+    if execution.state is not ExecutionState.PLANNED or execution.lead_id is None:
+        return []
+    lead = leads.read(tx, execution.lead_id)
+    if not lead.active:
+        return []
+    task = tasks.of_execution(tx, execution.id)
+    if task is not None:
+        close_observed(tx, lead, task, now)
+    adoptions.note_said(tx, execution.id, variant=execution.variant, body_hash=None, at=at, touch=False)
+    lead.epoch += 1
+    found = sent(ctx, tx, lead, _read(tx, execution.id), at=at, now=now, ids={}, how=_HOW)
+    lead.write(tx)
+    return found

@@ -139,13 +139,13 @@ def _then(ctx: Context, tx: Tx, step: _Step, planned: int | None, now: datetime)
 
 def leave(tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engine") -> None:
     """The lead exits: what is planned is cancelled, its tasks are void. An open call is left to T2."""
-    cancel(tx, lead, reason, now, actor)
+    _cancel(tx, lead, reason, now, actor)
     lead.end("exited", now, reason)
     lead.epoch += 1
     lead.log(EventKind.LEAD_EXITED, now, actor=actor, reason=reason, at_node=lead.cursor)
 
 
-def cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
+def _cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
     for task in tasks.void_of_lead(tx, lead.id, reason, now):
         if task["kind"] == "review":
             reviews.wake(tx, lead, most=1, now=now)
@@ -172,7 +172,7 @@ def _take_back(tx: Tx, lead: Lead, graph: Graph, seen: Seen, now: datetime) -> b
     if task is not None and task["state"] != "open":
         return False
     source, left, reason = graph.node(seen.cause_node), lead.cursor, f"no longer {edge.value}"
-    cancel(tx, lead, reason, now)
+    _cancel(tx, lead, reason, now)
     lead.log(EventKind.LEAD_MOVED, now, trigger=edge.value, source=left, to=source.key, reason=reason)
     after = next(e.after for e in source.edges if e.kind is edge)
     lead.cursor, lead.entered_at = source.key, deadline - after - source.wait

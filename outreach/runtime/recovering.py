@@ -12,6 +12,8 @@ from outreach.runtime.hints import Hints
 
 #: Persons erased again in one pass.
 _MOST_ERASED = 500
+#: Leads planned in one pass.
+_MOST_PLANNED = 2000
 
 
 def recover(ctx: Context) -> Hints:
@@ -36,9 +38,12 @@ def _go_on(ctx: Context, tx: Tx) -> Hints:
         return []
     adoptions.want_follows(tx, adoption["at"], now)
     waits = adoptions.waits_for(tx, adoption["id"], channels=list(ctx.providers))
-    found = [hints.check_for_reply(row["id"]) for row in waits["unread"]]
+    found = [hints.advance(lead_id) for lead_id in adoptions.unplanned(tx, now, _MOST_PLANNED)]
+    found += [hints.resolve(account_id) for account_id in adoptions.unresolved_accounts(tx)]
+    planned = not found
+    found += [hints.check_for_reply(row["id"]) for row in waits["unread"]]
     found += [hints.look_up(row["id"]) for row in waits["unlooked"]]
-    if nothing_left(waits):
+    if planned and nothing_left(waits):
         _release(tx, adoption["id"], "engine", ctx)
     return found
 
@@ -47,7 +52,7 @@ def nothing_left(waits: Row) -> bool:
     """Is everything read, settled, replayed and erased?"""
     return bool(
         waits["replayed"]
-        and not any(waits[name] for name in ("unread", "unlooked", "open_calls", "to_erase"))
+        and not any(waits[name] for name in ("unread", "unlooked", "open_calls", "to_erase", "echoes"))
     )
 
 
@@ -64,6 +69,7 @@ def release(ctx: Context, reason: str, by: str) -> None:
 
 def _release(tx: Tx, adoption_id: int, by: str, ctx: Context, reason: str | None = None) -> None:
     now = ctx.clock.at(tx.database_now())
+    adoptions.cancel_left_over(tx, now)
     adoptions.release(tx, adoption_id, by, now)
     accounts.release_leads(tx, now=now, reasons=("pause",))
     payload = {"adoption": adoption_id} | ({"reason": reason} if reason else {})
@@ -139,6 +145,14 @@ def what_is_left(waits: Row) -> list[dict[str, str]]:
                 "what": "calls",
                 "of": str(waits["open_calls"]),
                 "why": "open in the backup; the provider is asked",
+            }
+        )
+    if waits["echoes"]:
+        left.append(
+            {
+                "what": "own messages",
+                "of": str(waits["echoes"]),
+                "why": "told before it was adopted; they are read next",
             }
         )
     for row in waits["unread"]:
