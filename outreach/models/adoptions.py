@@ -117,6 +117,15 @@ def leads_of(tx: Tx, person_id: int, account_id: int, channel: str) -> list[Row]
     )
 
 
+def answers(tx: Tx, person_id: int, channel: str, since: datetime) -> list[Row]:
+    """What the person wrote on this channel since then, and was understood: id, content_id, class, occurred_at."""
+    return tx.rows(
+        "SELECT id, content_id, class, occurred_at FROM inbound WHERE person_id = %s AND occurred_at >= %s AND channel = %s"
+        " AND kind = 'message_in' AND state = 'digested' AND class IS NOT NULL ORDER BY occurred_at, id",
+        (person_id, since, channel),
+    )
+
+
 def note_said(
     tx: Tx, execution_id: int, *, variant: str | None, body_hash: str | None, at: datetime, touch: bool = True
 ) -> None:

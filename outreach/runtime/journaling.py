@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from outreach.models import instance, journal
+from outreach.models import adoptions, instance, journal
 from outreach.models.base import Tx
 from outreach.offbox import Bucket, Line, NotTaken, OtherLines, Place, Taken, Unknown, place_of
 from outreach.runtime import hints
@@ -54,8 +54,9 @@ def take_out(ctx: Context) -> Hints:
 def _begin(ctx: Context, tx: Tx) -> tuple[list[Line], int] | None:
     """The lines to write, and the highest number of all that were ever given."""
     now = ctx.clock.at(tx.database_now())
-    if instance.read(tx).foreign_since is not None:
-        # The outside is somebody else's, until this database is adopted.
+    here, adoption = instance.read(tx), adoptions.newest(tx)
+    if here.foreign_since is not None or (adoption is not None and adoption["replayed_at"] is None):
+        # The outside is somebody else's, until this database is adopted and knows all that stands there.
         return None
     if not journal.claim(tx, now=now, lease=now + ctx.machine(_LEASE)):
         return None

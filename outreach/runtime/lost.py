@@ -13,7 +13,7 @@ from datetime import datetime
 from outreach.content.rendering import Rendered
 from outreach.engine.events import EventKind
 from outreach.engine.graph import Graph, Node, Variant
-from outreach.engine.kinds import ActionKind, ExecutionState, TriggerKind
+from outreach.engine.kinds import ActionKind, ExecutionState, ReplyClass, SignalKind, TriggerKind
 from outreach.errors import NeedsNewerWorker
 from outreach.models import adoptions, events, executions, leads, persons, reviews, sequences, tasks
 from outreach.models.base import Row, Tx
@@ -55,6 +55,8 @@ class _Step:
     lead: Lead
     graph: Graph
     node: Node
+    #: the nodes that the lead has passed on its way there; None: it stands further on
+    way: tuple[str, ...] | None
     variant: Variant
     #: models.adoptions.leads_of's
     row: Row
@@ -78,31 +80,35 @@ def _step_of(tx: Tx, row: Row, said: Said) -> _Step | None:
         graph = sequences.graph_of(tx, row["version_id"])
     except NeedsNewerWorker:
         return None
-    for node in _ahead(graph, row["cursor"]):
+    for node, way in _places(graph, row["cursor"]):
         for variant in node.message.variants if node.message and node.channel == said.channel else ():
             text = render_for({**row, "cursor": node.key, "variant": variant.key}, graph)
             if isinstance(text, Rendered) and fingerprint(text.text) == said.body_hash:
                 lead = leads.read(tx, row["lead_id"])
-                return _Step(lead=lead, graph=graph, node=node, variant=variant, row=row)
+                return _Step(lead=lead, graph=graph, node=node, way=way, variant=variant, row=row)
     return None
 
 
-def _ahead(graph: Graph, cursor: str) -> Iterator[Node]:
-    """The node and those that can follow it, the nearest first."""
-    seen, waiting = {cursor}, deque([cursor])
+def _places(graph: Graph, cursor: str) -> Iterator[tuple[Node, tuple[str, ...] | None]]:
+    """Where a lead may have spoken: at its node and at those that can follow it, the nearest first, each with the nodes on the way
+    there; then (None) at those that it cannot come to any more: told out of order, a message may belong to a step before."""
+    start: tuple[str, tuple[str, ...]] = (cursor, ())
+    seen, waiting = {cursor}, deque([start])
     while waiting:
-        node = graph.node(waiting.popleft())
-        yield node
+        key, way = waiting.popleft()
+        node = graph.node(key)
+        yield node, way
         following = [edge.to for edge in node.edges if edge.to is not None and edge.to not in seen]
         seen.update(following)
-        waiting.extend(following)
+        waiting.extend((to, (*way, key)) for to in following)
+    yield from ((node, None) for key, node in graph.nodes.items() if key not in seen)
 
 
 def _settle(ctx: Context, tx: Tx, step: _Step, said: Said, now: datetime) -> Hints | None:
-    lead, node = step.lead, step.node
-    if node.key != lead.cursor:
+    lead = step.lead
+    if step.way:
         _stand_at(tx, step, said, now)
-    planned = executions.plan(tx, [_row(tx, step, said, now)])[lead.id]
+    planned = executions.plan(tx, [_row(tx, step, step.node, said, now)])[lead.id]
     execution = executions.read(tx, planned)
     if execution is None or execution.state is not ExecutionState.PLANNED:
         # This passage of the node has said it before, and the ledger knows: these are the same words once more.
@@ -114,10 +120,27 @@ def _settle(ctx: Context, tx: Tx, step: _Step, said: Said, now: datetime) -> Hin
     executions.write_bodies(
         tx, [{"execution_id": planned, "subject": None, "body": said.words, "written_at": now}]
     )
+    _hear_answers(tx, lead, said, now)
     lead.epoch += 1
     found = sent(ctx, tx, lead, _read(tx, planned), at=min(said.at, now), now=now, ids=said.ids, how=_HOW)
     lead.write(tx)
     return found
+
+
+def _hear_answers(tx: Tx, lead: Lead, said: Said, now: datetime) -> None:
+    """What the person wrote after it was understood before anybody knew that we had written: it is an answer all the same."""
+    for row in adoptions.answers(tx, lead.person_id, said.channel, said.at):
+        kind = SignalKind.OUT_OF_OFFICE if row["class"] == ReplyClass.OUT_OF_OFFICE else SignalKind.REPLIED
+        if leads.add_signal(
+            tx, lead.id, kind, row["content_id"], at=row["occurred_at"], now=now, inbound_id=row["id"], reply_class=row["class"]
+        ):  # fmt: skip
+            lead.log(
+                EventKind.SIGNAL_RECEIVED,
+                now,
+                signal=kind.value,
+                reply_class=row["class"],
+                inbound_id=row["id"],
+            )
 
 
 def _read(tx: Tx, execution_id: int) -> executions.Execution:
@@ -128,7 +151,7 @@ def _read(tx: Tx, execution_id: int) -> executions.Execution:
 
 def _stand_at(tx: Tx, step: _Step, said: Said, now: datetime) -> None:
     """The lead had come here after the backup: what it stood at before is over, whatever came of it."""
-    lead, node = step.lead, step.node
+    lead, graph, node = step.lead, step.graph, step.node
     why = adoptions.GONE_ON
     for task in tasks.void_of_lead(tx, lead.id, why, now):
         if task["kind"] == "review":
@@ -141,7 +164,12 @@ def _stand_at(tx: Tx, step: _Step, said: Said, now: datetime) -> None:
             state="void",
             held_by=task["holder"],
         )
-    # Whether it was followed on the way is still to be looked up.
+    # Whether they were followed on the way is still to be looked up, also where nobody had planned it yet.
+    follows = [
+        graph.node(key) for key in step.way or () if graph.node(key).kind is ActionKind.FOLLOW_ON_TWITTER
+    ]
+    for follow in follows:
+        executions.plan(tx, [_row(tx, step, follow, said, now)])
     for execution_id in adoptions.cancel_passed(
         tx, lead.id, now, but=ActionKind.FOLLOW_ON_TWITTER.value, identity_id=said.identity_id
     ):
@@ -158,14 +186,14 @@ def _stand_at(tx: Tx, step: _Step, said: Said, now: datetime) -> None:
     lead.cursor, lead.entered_at = node.key, said.at
 
 
-def _row(tx: Tx, step: _Step, said: Said, now: datetime) -> Row:
+def _row(tx: Tx, step: _Step, node: Node, said: Said, now: datetime) -> Row:
     """The row to plan, where none stands there."""
-    lead, node = step.lead, step.node
+    lead, variant = step.lead, step.variant.key if node is step.node else None
     return {
         "lead_id": lead.id, "action_id": sequences.action_ids(tx, lead.version_id)[node.key], "visit": lead.visits.get(node.key, 1),
         "sequence_id": lead.sequence_id, "kind": node.kind.value, "channel": said.channel, "account_id": said.account_id,
         "app_id": step.row["app_id"], "identity_id": said.identity_id, "cause": TriggerKind.NORMAL_EDGE.value,
-        "cause_deadline": None, "cause_node": None, "first_due_at": said.at, "late_at": None, "variant": step.variant.key,
+        "cause_deadline": None, "cause_node": None, "first_due_at": said.at, "late_at": None, "variant": variant,
         "created_at": now,
     }  # fmt: skip
 

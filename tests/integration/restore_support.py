@@ -10,6 +10,7 @@ from outreach.limits.fences import Fences
 from outreach.limits.limiter import MemoryLimiter
 from outreach.models.base import Database
 from outreach.models.instance import cluster_here
+from outreach.offbox import FilePlace
 from outreach.runtime.adopting import Adopted, Order, adopt
 from outreach.runtime.context import Shared
 from outreach.runtime.journaling import journal_place, take_out
@@ -85,7 +86,8 @@ def deliver(house: House) -> None:
 
 def adopted(house: House, **order: Any) -> Adopted:
     place = journal_place(house.ctx.settings, house.ctx)
-    lines = list(place.read()) if place is not None else []
+    assert isinstance(place, FilePlace)
+    lines = list(place.read()) if place.path.exists() else []
     return adopt(house.ctx, Order(**({"reason": "a test", "by": "test", "lines": lines} | order)))
 
 

@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from outreach.models.base import Database
+from outreach.errors import ConfigurationError
+from outreach.models.base import Database, to_json
+from outreach.offbox import Line
+from outreach.runtime import adopting
 from outreach.runtime.erase import erase
 from outreach.runtime.guarding import guard
+from outreach.runtime.human import done
+from outreach.runtime.journaling import journal_place
 from outreach.runtime.optout import opt_out
 from outreach.runtime.perform import perform
+from outreach.simulator import id_of_handle
 from tests.integration.law_support import acts, friends, open_house, plan, roomy_account, states
 from tests.integration.restore_support import Backups, adopted, backups, deliver, row, with_journal
 from tests.stage import House
@@ -37,6 +43,17 @@ actions:
   again: {do: SEND_TWITTER_DM, message: "Once more, {{ nick }}. {{ opt_out }}"}
 variables: {nick: there}
 """
+LATER = """
+sequence: later
+actions:
+  pause: {do: WAIT, for: 5m, next: hello}
+  hello: {do: SEND_TWITTER_DM, message: "Hello {{ nick }}. {{ opt_out }}", next: check}
+  check:
+    do: CHECK_FOR_REPLY
+    next: [{on: NOT_REPLIED, after: 1d, to: again}]
+  again: {do: SEND_TWITTER_DM, message: "Once more, {{ nick }}. {{ opt_out }}"}
+variables: {nick: there}
+"""
 PEOPLE = ("ann", "ben", "cy", "dee", "eve")
 
 
@@ -50,6 +67,7 @@ def house(db: Database, tmp_path: Path) -> House:
     found = open_house(db, tmp_path, PEOPLE)
     roomy_account(found)
     found.publish(TWO)
+    found.publish(LATER)
     with_journal(found, f"file://{tmp_path}/journal.jsonl")
     return found
 
@@ -150,6 +168,129 @@ def test_restored_it_repeats_nothing_forgets_no_stop_and_runs_to_its_end(
     house.pass_time(timedelta(days=4), step=timedelta(hours=1))
     assert sorted(set(acts(house)[len(before) :])) == [("dm", "dee"), ("dm", "eve")]
     assert len(acts(house)) == len(before) + 2
+
+
+def test_an_answer_that_was_read_before_our_own_message_is_an_answer(house: House, copies: Backups) -> None:
+    """A push tells of it while nobody has adopted the database yet; only the poll afterwards tells what it answers."""
+    ann, ben = friends(house, "ann", "ben", nick="you")
+    leads = house.enroll("later", [ann, ben])
+    copy = copies.take(house)
+    house.pass_time(12 * MINUTE)
+    assert acts(house) == [("dm", "ann"), ("dm", "ben")]
+    copies.restore(house, copy)
+    guard(house.ctx)
+    house.says("ann", "No, thank you", kind="negative")
+    house.pass_time(2 * MINUTE)
+    assert house.db.read("SELECT count(*) AS n FROM signal")[0]["n"] == 0
+    adopted(house)
+    house.pass_time(timedelta(days=4), step=timedelta(hours=1))
+    assert acts(house)[2:] == [("dm", "ben")]
+    assert house.lead(leads[0])["exit_reason"] == "replied"
+
+
+def test_own_words_that_no_step_explains_are_put_before_a_human(house: House, copies: Backups) -> None:
+    (ann,) = friends(house, "ann", nick="you")
+    (lead,) = house.enroll("two", [ann])
+    copy = copies.take(house)
+    house.simulator.acts.message(house.clock.now(), id_of_handle("we"), id_of_handle("ann"), "Lunch on Friday?")
+    copies.restore(house, copy)
+    guard(house.ctx)
+    adopted(house)
+    house.pass_time(30 * MINUTE)
+    assert row(house)["recovering_since"] is None
+    (task,) = house.db.read("SELECT * FROM task WHERE state = 'open'")
+    assert (task["kind"], task["reason"], task["person_id"]) == ("decide", "restore.unexplained", ann)
+    assert [kind for kind, _ in acts(house) if kind == "dm"] == ["dm"], "their own, by hand"
+    done(house.ctx, task["id"], "eve")
+    house.pass_time(15 * MINUTE)
+    assert house.lead(lead)["cursor"] in ("hello", "check")
+
+
+def test_a_push_of_our_own_message_waits_until_the_database_is_adopted(house: House, copies: Backups) -> None:
+    """Taken for made by hand it would explain nothing any more, and the step would be sent a second time."""
+    (ann,) = friends(house, "ann", nick="you")
+    (lead,) = house.enroll("two", [ann])
+    copy = copies.take(house)
+    pushed: list[object] = []
+    house.deliver = lambda hint: pushed.append(hint) or [hint]  # type: ignore[func-returns-value]
+    house.pass_time(12 * MINUTE)
+    push = house.db.read("SELECT * FROM inbound WHERE kind = 'message_out'")[0]
+    copies.restore(house, copy)
+    guard(house.ctx)
+    names = [n for n in push if n not in ("id", "state", "digested_at", "digest_after", "person_id", "class")]
+    marks = ", ".join(["%s"] * len(names))
+    values = [to_json(push[n]) if n == "raw" else push[n] for n in names]
+    house.db.run(lambda tx: tx.execute(f"INSERT INTO inbound ({', '.join(names)}) VALUES ({marks})", values))
+    house.pass_time(10 * MINUTE)
+    assert [one["state"] for one in house.db.read("SELECT state FROM inbound WHERE kind = 'message_out'")] == ["waiting"]
+    adopted(house)
+    house.pass_time(10 * MINUTE)
+    assert [(e["kind"], e["state"]) for e in house.executions(lead)] == [("FOLLOW_ON_TWITTER", "sent"), ("SEND_TWITTER_DM", "sent")]
+    assert len(acts(house)) == 2
+
+
+def test_a_clone_gets_a_name_of_its_own_and_can_never_send(house: House, copies: Backups) -> None:
+    (ann,) = friends(house, "ann")
+    copy = copies.take(house)
+    copies.restore(house, copy)
+    done_ = adopted(house, new_name="staging")
+    assert (done_.name, done_.tokens_forgotten) == ("staging", 1)
+    here = row(house)
+    assert (here["name"], here["simulated_only"], here["live_confirmed_at"]) == ("staging", True, None)
+    house.enroll("two", [ann])
+    house.pass_time(10 * MINUTE)
+    assert acts(house) == []
+    assert house.db.read("SELECT state, access_token FROM account") == [{"state": "disconnected", "access_token": ""}]
+
+
+def test_the_journal_of_another_database_and_one_with_a_gap_change_nothing(house: House, copies: Backups) -> None:
+    for person in friends(house, "ann", "ben", "cy"):
+        out(house, person)
+    copy = copies.take(house)
+    deliver(house)
+    place = journal_place(house.ctx.settings, house.ctx)
+    assert place is not None
+    lines = list(place.read())
+    copies.restore(house, copy)
+    guard(house.ctx)
+    for wrong in (
+        [lines[0], lines[2]],
+        [Line(1, lines[0].text.replace('"instance":"test"', '"instance":"other"'))],
+    ):
+        with pytest.raises(ConfigurationError, match="nothing was changed"):
+            adopted(house, lines=wrong)
+        assert row(house)["foreign_since"] is not None
+        assert house.db.read("SELECT * FROM adoption") == []
+
+
+def test_an_adoption_that_was_cut_short_is_gone_on_with(
+    house: House, copies: Backups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = friends(house, "ann", "ben", "cy")
+    copy = copies.take(house)
+    for person in people:
+        out(house, person)
+    deliver(house)
+    copies.restore(house, copy)
+    applied: list[int] = []
+
+    def dies(ctx: object, line: Line, *rest: object) -> list[int]:
+        if len(applied) == 2:
+            raise RuntimeError("the machine is gone")
+        applied.append(line.number)
+        return apply(ctx, line, *rest)
+
+    apply = adopting._apply  # type: ignore[attr-defined]
+    monkeypatch.setattr(adopting, "_apply", dies)
+    with pytest.raises(RuntimeError):
+        adopted(house)
+    house.pass_time(10 * MINUTE)
+    assert row(house)["recovering_since"] is not None
+    monkeypatch.setattr(adopting, "_apply", apply)
+    assert adopted(house).replayed == {"suppressed": 1}
+    house.pass_time(10 * MINUTE)
+    assert row(house)["recovering_since"] is None
+    assert house.db.read("SELECT count(*) AS n FROM person WHERE suppressed_at IS NOT NULL")[0]["n"] == 3
 
 
 def out(house: House, person_id: int) -> None:
