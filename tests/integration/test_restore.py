@@ -183,7 +183,7 @@ def test_an_answer_that_was_read_before_our_own_message_is_an_answer(house: Hous
     house.pass_time(2 * MINUTE)
     assert house.db.read("SELECT count(*) AS n FROM signal")[0]["n"] == 0
     adopted(house)
-    house.pass_time(timedelta(days=4), step=timedelta(hours=1))
+    house.pass_time(timedelta(hours=30), step=timedelta(hours=2))
     assert acts(house)[2:] == [("dm", "ben")]
     assert house.lead(leads[0])["exit_reason"] == "replied"
 
@@ -192,7 +192,9 @@ def test_own_words_that_no_step_explains_are_put_before_a_human(house: House, co
     (ann,) = friends(house, "ann", nick="you")
     (lead,) = house.enroll("two", [ann])
     copy = copies.take(house)
-    house.simulator.acts.message(house.clock.now(), id_of_handle("we"), id_of_handle("ann"), "Lunch on Friday?")
+    house.simulator.acts.message(
+        id_of_handle("we"), id_of_handle("ann"), "Lunch on Friday?", house.clock.now(), by="hand"
+    )
     copies.restore(house, copy)
     guard(house.ctx)
     adopted(house)
@@ -222,10 +224,15 @@ def test_a_push_of_our_own_message_waits_until_the_database_is_adopted(house: Ho
     values = [to_json(push[n]) if n == "raw" else push[n] for n in names]
     house.db.run(lambda tx: tx.execute(f"INSERT INTO inbound ({', '.join(names)}) VALUES ({marks})", values))
     house.pass_time(10 * MINUTE)
-    assert [one["state"] for one in house.db.read("SELECT state FROM inbound WHERE kind = 'message_out'")] == ["waiting"]
+    assert [
+        one["state"] for one in house.db.read("SELECT state FROM inbound WHERE kind = 'message_out'")
+    ] == ["waiting"]
     adopted(house)
     house.pass_time(10 * MINUTE)
-    assert [(e["kind"], e["state"]) for e in house.executions(lead)] == [("FOLLOW_ON_TWITTER", "sent"), ("SEND_TWITTER_DM", "sent")]
+    assert [(e["kind"], e["state"]) for e in house.executions(lead)] == [
+        ("FOLLOW_ON_TWITTER", "sent"),
+        ("SEND_TWITTER_DM", "sent"),
+    ]
     assert len(acts(house)) == 2
 
 
@@ -240,10 +247,14 @@ def test_a_clone_gets_a_name_of_its_own_and_can_never_send(house: House, copies:
     house.enroll("two", [ann])
     house.pass_time(10 * MINUTE)
     assert acts(house) == []
-    assert house.db.read("SELECT state, access_token FROM account") == [{"state": "disconnected", "access_token": ""}]
+    assert house.db.read("SELECT state, access_token FROM account") == [
+        {"state": "disconnected", "access_token": ""}
+    ]
 
 
-def test_the_journal_of_another_database_and_one_with_a_gap_change_nothing(house: House, copies: Backups) -> None:
+def test_the_journal_of_another_database_and_one_with_a_gap_change_nothing(
+    house: House, copies: Backups
+) -> None:
     for person in friends(house, "ann", "ben", "cy"):
         out(house, person)
     copy = copies.take(house)
