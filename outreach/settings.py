@@ -109,7 +109,7 @@ class Settings:
         return cls(
             database_url=read.url("DATABASE_URL", ("postgres", "postgresql")),
             redis_url=read.url("REDIS_URL", ("redis", "rediss", "unix")),
-            instance=env.get("OUTREACH_INSTANCE") or None,
+            instance=read.instance(production),
             production=production,
             data_dir=Path(env.get("OUTREACH_DATA_DIR") or ".outreach"),
             pepper=read.secret("OUTREACH_PEPPER", defaults.pepper, production),
@@ -151,7 +151,7 @@ class Settings:
             aws_access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
             aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
             aws_session_token=env.get("AWS_SESSION_TOKEN") or None,
-            aws_region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or None,
+            aws_region=env.get("AWS_REGION") or None,
             notify_body=read.flag("OUTREACH_NOTIFY_BODY", defaults.notify_body),
             outbound_hosts=read.words("OUTREACH_OUTBOUND_HOSTS"),
             failpoint=env.get("OUTREACH_FAILPOINT") or None,
@@ -248,6 +248,16 @@ class _Reader:
                 hint=f"{hint}; a special character of the password is written as %XX",
             ) from None
         return raw
+
+    def instance(self, production: bool) -> str | None:
+        """In production it must be said: a clone of its database on another machine is told by it, too."""
+        name = self.env.get("OUTREACH_INSTANCE") or None
+        if name is None and production:
+            raise ConfigurationError(
+                "OUTREACH_INSTANCE is not set",
+                hint="in production it must be the name that the database's instance row carries",
+            )
+        return name
 
     def secret(self, name: str, default: str, production: bool) -> str:
         """The value, or the contents of the file that NAME_FILE points at. In production it must be set."""

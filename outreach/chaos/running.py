@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from outreach import app as apps
+from outreach.chaos.drill import run_drill
 from outreach.chaos.field import Field
 from outreach.chaos.proxy import Proxy
 from outreach.chaos.scenarios import Scenario
@@ -69,6 +70,10 @@ def run_scenario(
             hint="end that process, or name another folder with --data-dir",
         )
     began = time.monotonic()
+    if scenario.drill:
+        return _drilled(
+            scenario, servers, folder, seed=seed, leads=leads, say=say, worker_module=worker_module
+        )
     servers.flush_valkey()
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor(say=lambda _line: None))
@@ -93,6 +98,22 @@ def run_scenario(
             wait_until(lambda: _is_settled(app), timeout=_SETTLING, every=0.25)
         supervisor.stop()
         return _judged(app, stage, scenario, field, paused_at, round(time.monotonic() - began, 1))
+
+
+def _drilled(
+    scenario: Scenario, servers: Servers, folder: Path, *, seed: int, leads: int, say: Say, worker_module: tuple[str, ...]
+) -> Result:  # fmt: skip
+    began = time.monotonic()
+    done = run_drill(servers, folder, seed=seed, leads=leads, say=say, worker_module=worker_module)
+    verdict = done.verdict
+    if done.erased_and_back:
+        # Forgotten once and known again: as bad as a message to somebody who had said no.
+        verdict = replace(verdict, after_opt_out=verdict.after_opt_out + done.erased_and_back)
+    return Result(
+        scenario=scenario.name, seed=seed, verdict=verdict, attempted=done.sent_afterwards + done.recovered, doubted=0, parked=done.asked,
+        broken={"databases lost": 1, "sends lost with it": done.lost["sends"], "opt-outs": done.lost["opted_out"]}, witness=done.witness,
+        elapsed_s=round(time.monotonic() - began, 1), after_pause=0,
+    )  # fmt: skip
 
 
 def _proxy(url: str) -> Proxy:

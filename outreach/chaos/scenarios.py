@@ -37,6 +37,8 @@ class Scenario:
     provider: Sequence[Mapping[str, Any]] = _SLOW
     smoke: bool = False
     stage: Callable[[Stage], Stage] = lambda stage: stage
+    #: the database itself is lost and restored: drill.py plays it, and nothing else is broken meanwhile
+    drill: bool = False
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -231,6 +233,8 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="poison", faults="F14", says="leads that nobody can read", plan=_poison),
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
     Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
+    Scenario(name="restored", faults="F19", says="the database lost, and a backup restored from before sends, opt-outs and erasures", plan=_wait, provider=(),
+             drill=True),
     Scenario(name="no-scheduler", faults="F20", says="nobody ticks for most of the time", plan=_no_scheduler),
 )  # fmt: skip
 

@@ -249,7 +249,7 @@ class RedisLimiter:
         # The braces keep all logs of an instance on one node of a cluster, where one script may touch them together.
         self._logs = _LogStorage(url, connection_pool=pool, key_prefix=f"outreach:{{{instance}}}:log")
         self._pool = pool
-        self._fences = fences or Fences()
+        self._fences, self._claim_key = fences or Fences(), self._logs.prefixed_key("highest-claim")
 
     def acquire(
         self, execution_id: int, scopes: Sequence[Scope], now: datetime, effect_by: datetime
@@ -320,10 +320,6 @@ class RedisLimiter:
         """The highest claim that any process of the instance has told of."""
         found = _answered(lambda: cast(str | None, self._logs.client.get(self._claim_key)))
         return found if isinstance(found, Unavailable) else read_claim(found)
-
-    @property
-    def _claim_key(self) -> str:
-        return self._logs.prefixed_key("highest-claim")
 
     def _key(self, scope: Scope) -> str:
         return self._logs.prefixed_key(scope.name)
