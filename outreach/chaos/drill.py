@@ -117,6 +117,7 @@ def run_drill(
     say: Say,
     before: float = _BEFORE,
     lost: float = _LOST,
+    worker_module: tuple[str, ...] = ("outreach",),
 ) -> DrillResult:
     """From an empty database to the verdict. Raises UsageError on servers of others."""
     if servers.flush_valkey is None:
@@ -130,6 +131,7 @@ def run_drill(
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor(say=lambda _line: None))
         stage = _with_journal(empty_stage(folder, servers, witness=f"drill-{seed}.witness.jsonl"), outside)
+        stage = replace(stage, worker_module=worker_module)
         it = _Drill(stage, servers, supervisor, seed, say)
         with it.app() as app:
             people = open_stage(app, stage, supervisor, leads=leads, seed=seed, say=say)
