@@ -17,7 +17,7 @@ from outreach.runtime.journaling import journal_place
 from outreach.runtime.optout import opt_out
 from outreach.runtime.perform import perform
 from outreach.simulator import id_of_handle
-from tests.integration.law_support import acts, friends, open_house, plan, roomy_account, states
+from tests.integration.law_support import WRITE, acts, friends, open_house, plan, roomy_account, states
 from tests.integration.restore_support import Backups, adopted, backups, deliver, row, with_journal
 from tests.stage import House
 
@@ -68,6 +68,7 @@ def house(db: Database, tmp_path: Path) -> House:
     roomy_account(found)
     found.publish(TWO)
     found.publish(LATER)
+    found.publish(WRITE)
     with_journal(found, f"file://{tmp_path}/journal.jsonl")
     return found
 
@@ -88,7 +89,7 @@ def test_a_database_that_stands_before_known_claims_is_known_by_its_fences(
     house: House, copies: Backups
 ) -> None:
     """Restored in its own place, without a tick in between: T1 draws a fence that was drawn before, and rolls back."""
-    planned = plan(house, "two", friends(house, "ann", "ben"))
+    planned = plan(house, "write", friends(house, "ann", "ben"))
     copy = copies.take(house)
     for execution_id in planned:
         perform(house.ctx, execution_id)
@@ -102,7 +103,7 @@ def test_a_database_that_stands_before_known_claims_is_known_by_its_fences(
 
 def test_a_loss_of_one_claim_is_found_by_the_next_sweep(house: House, copies: Backups) -> None:
     """Fences may be ahead after a crash (Postgres logs them in advance): what was claimed last is asked for by its row."""
-    ann, ben = plan(house, "two", friends(house, "ann", "ben"))
+    ann, ben = plan(house, "write", friends(house, "ann", "ben"))
     perform(house.ctx, ann)
     copy = copies.take(house)
     perform(house.ctx, ben)
@@ -234,6 +235,25 @@ def test_a_push_of_our_own_message_waits_until_the_database_is_adopted(house: Ho
         ("SEND_TWITTER_DM", "sent"),
     ]
     assert len(acts(house)) == 2
+
+
+def test_whoever_was_enrolled_after_the_backup_is_not_written_to_again_at_once(
+    house: House, copies: Backups
+) -> None:
+    """They are not in the backup: imported and enrolled once more, what was said to them before is a touch."""
+    copy = copies.take(house)
+    house.enroll("later", friends(house, "dee", nick="you"))
+    house.pass_time(12 * MINUTE)
+    assert acts(house) == [("dm", "dee")]
+    copies.restore(house, copy)
+    guard(house.ctx)
+    adopted(house)
+    house.pass_time(10 * MINUTE)
+    assert row(house)["recovering_since"] is None
+    house.enroll("later", friends(house, "dee", nick="you", resolved=False))
+    house.pass_time(timedelta(hours=45), step=timedelta(hours=3))
+    assert acts(house) == [("dm", "dee")]
+    assert {one["rule"] for one in verdicts(house)} == {"touch.gap"}
 
 
 def test_a_clone_gets_a_name_of_its_own_and_can_never_send(house: House, copies: Backups) -> None:
