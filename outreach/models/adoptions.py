@@ -155,13 +155,13 @@ def cancel_left_over(tx: Tx, now: datetime) -> int:
     """Steps that leads have gone on from, and that nothing showed to have been done."""
     return tx.execute(
         "UPDATE execution e SET state = 'cancelled', reason = %s, settled_at = %s, effect_by = NULL FROM lead l, sequence_action k"
-        " WHERE l.id = e.lead_id AND k.id = e.action_id AND e.state = 'planned' AND k.key <> l.cursor AND l.state = 'active'",
+        " WHERE l.id = e.lead_id AND k.id = e.action_id AND e.state = 'planned' AND (k.key <> l.cursor OR l.state <> 'active')",
         (GONE_ON, now),
     )
 
 
 _FOLLOWS = """
-  FROM execution e JOIN lead l ON l.id = e.lead_id AND l.state = 'active' JOIN identity i ON i.id = e.identity_id
+  FROM execution e JOIN identity i ON i.id = e.identity_id
   JOIN account a ON a.id = e.account_id AND a.state <> 'disconnected'
  WHERE e.state = 'planned' AND e.kind = 'FOLLOW_ON_TWITTER' AND i.status = 'active'"""
 
@@ -180,8 +180,31 @@ def want_follows(tx: Tx, adopted_at: datetime, now: datetime) -> None:
 def planned_follows(tx: Tx, account_id: int, identity_ids: Sequence[int]) -> list[int]:
     """Planned follows of these people by this account, by id."""
     rows = tx.rows(
-        f"SELECT e.id {_FOLLOWS} AND e.account_id = %s AND e.identity_id = ANY(%s) ORDER BY e.id",
-        (account_id, list(identity_ids)),
+        f"SELECT e.id {_FOLLOWS} AND e.account_id = %(account)s AND e.identity_id IN (SELECT unnest(%(ids)s::bigint[])"
+        " UNION SELECT k.a FROM identity_link k WHERE k.b = ANY(%(ids)s) AND k.source = 'resolved' AND k.status = 'active'"
+        " UNION SELECT k.b FROM identity_link k WHERE k.a = ANY(%(ids)s) AND k.source = 'resolved' AND k.status = 'active') ORDER BY e.id",
+        {"account": account_id, "ids": list(identity_ids)},
+    )
+    return [row["id"] for row in rows]
+
+
+def point_follows(tx: Tx) -> None:
+    """Planned follows of handles whose id has been learnt meanwhile go to that id: it is what a look-up answers for."""
+    tx.execute(
+        """
+        UPDATE execution e SET identity_id = o.id FROM identity i, identity_link k, identity o
+         WHERE e.state = 'planned' AND e.kind = 'FOLLOW_ON_TWITTER' AND i.id = e.identity_id AND i.kind = 'twitter_handle'
+           AND k.source = 'resolved' AND k.status = 'active' AND i.id IN (k.a, k.b)
+           AND o.id = CASE WHEN k.a = i.id THEN k.b ELSE k.a END AND o.kind = 'twitter_id'"""
+    )
+
+
+def followed_already(tx: Tx, adopted_at: datetime) -> list[int]:
+    """Planned follows of people of whom a look-up since then says that they are followed, by id."""
+    rows = tx.rows(
+        f"SELECT e.id {_FOLLOWS} AND EXISTS (SELECT 1 FROM relationship r WHERE r.account_id = e.account_id"
+        " AND r.identity_id = e.identity_id AND r.checked_at >= %s AND r.we_follow) ORDER BY e.id",
+        (adopted_at,),
     )
     return [row["id"] for row in rows]
 

@@ -257,9 +257,8 @@ def _settle_follow(ctx: Context, tx: Tx, locked: executions.LockedSend, at: date
     execution = locked.execution
     if execution.state is not ExecutionState.PLANNED or execution.lead_id is None:
         return []
+    # An ended lead is not moved by it; that it was done is known all the same.
     lead = leads.read(tx, execution.lead_id)
-    if not lead.active:
-        return []
     task = tasks.of_execution(tx, execution.id)
     if task is not None:
         close_observed(tx, lead, task, now)

@@ -9,6 +9,7 @@ from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.erase import erase
 from outreach.runtime.hints import Hints
+from outreach.runtime.lost import settle_follow
 
 #: Persons erased again in one pass.
 _MOST_ERASED = 500
@@ -24,7 +25,10 @@ def recover(ctx: Context) -> Hints:
     for person_id in adoption["to_erase"][:_MOST_ERASED]:
         if erase(ctx, person_id, by="journal", replayed=True):
             ctx.db.run(lambda tx, who=person_id: adoptions.note_erased(tx, adoption["id"], who))  # type: ignore[misc]
-    return ctx.db.run(lambda tx: _go_on(ctx, tx))
+    ctx.db.run(adoptions.point_follows)
+    settled = ctx.db.run(lambda tx: adoptions.followed_already(tx, adoption["at"]))
+    found = [hint for execution_id in settled for hint in settle_follow(ctx, execution_id)]
+    return [*found, *ctx.db.run(lambda tx: _go_on(ctx, tx))]
 
 
 def _adoption(tx: Tx) -> Row | None:
@@ -36,8 +40,11 @@ def _go_on(ctx: Context, tx: Tx) -> Hints:
     adoption = _adoption(tx)
     if adoption is None:
         return []
+    adoptions.point_follows(tx)
     adoptions.want_follows(tx, adoption["at"], now)
     waits = adoptions.waits_for(tx, adoption["id"], channels=list(ctx.providers))
+    if adoptions.followed_already(tx, adoption["at"]):
+        return [hints.recover()]
     found = [hints.advance(lead_id) for lead_id in adoptions.unplanned(tx, now, _MOST_PLANNED)]
     found += [hints.resolve(account_id) for account_id in adoptions.unresolved_accounts(tx)]
     planned = not found

@@ -171,6 +171,20 @@ def test_restored_it_repeats_nothing_forgets_no_stop_and_runs_to_its_end(
     assert len(acts(house)) == len(before) + 2
 
 
+def test_adopted_it_sends_nothing_before_all_is_read(house: House, copies: Backups) -> None:
+    """T1 itself refuses, whoever asks it."""
+    (planned,) = plan(house, "write", friends(house, "ann"))
+    copy = copies.take(house)
+    copies.restore(house, copy)
+    guard(house.ctx)
+    adopted(house)
+    perform(house.ctx, planned)
+    assert acts(house) == []
+    assert verdicts(house)[0]["rule"] == "instance.recovering"
+    house.pass_time(10 * MINUTE)
+    assert acts(house) == [("dm", "ann")]
+
+
 def test_an_answer_that_was_read_before_our_own_message_is_an_answer(house: House, copies: Backups) -> None:
     """A push tells of it while nobody has adopted the database yet; only the poll afterwards tells what it answers."""
     ann, ben = friends(house, "ann", "ben", nick="you")
@@ -184,7 +198,7 @@ def test_an_answer_that_was_read_before_our_own_message_is_an_answer(house: Hous
     house.pass_time(2 * MINUTE)
     assert house.db.read("SELECT count(*) AS n FROM signal")[0]["n"] == 0
     adopted(house)
-    house.pass_time(timedelta(hours=30), step=timedelta(hours=2))
+    house.pass_time(timedelta(days=3), step=timedelta(hours=6))
     assert acts(house)[2:] == [("dm", "ben")]
     assert house.lead(leads[0])["exit_reason"] == "replied"
 
