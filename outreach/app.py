@@ -25,6 +25,7 @@ from outreach.providers.registry import build_providers, build_webhooks
 from outreach.runtime.context import Context
 from outreach.runtime.guarding import guard
 from outreach.runtime.hints import Hint
+from outreach.runtime.keyring import require_keys
 from outreach.settings import Settings
 from outreach.together import Together
 
@@ -93,6 +94,8 @@ def build(
     clock: Clock | None = None,
     carries: frozenset[str] = frozenset(),
     of_any_name: bool = False,
+    ending: Callable[[], bool] = lambda: False,
+    apart: Callable[[int], str | None] | None = None,
 ) -> App:
     """The app of these settings; `of_any_name`: whatever name the database carries, for those who look at it. Raises ConfigurationError where the database is not ours, or not ready."""
     if settings.database_url is None or settings.redis_url is None:
@@ -129,7 +132,10 @@ def build(
         providers=providers,
         outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
+        ending=ending,
+        apart=apart,
     )
+    require_keys(db, context.vault, context.peppers, context.clock.now())
     # Before anything is done with it: is this the database that sends?
     if guard(context) is not None:
         instance = db.run(instances.read)

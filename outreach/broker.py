@@ -2,15 +2,17 @@
 
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
 from dramatiq import Broker, Message, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis, dq_name
-from dramatiq.errors import ConnectionClosed
+from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.middleware import CurrentMessage, TimeLimit
 from periodiq import PeriodiqMiddleware
 
@@ -31,6 +33,10 @@ _TURN_SECONDS = 10.0
 
 log = logging.getLogger("outreach")
 
+#: Of a hint for an actor that is not known here: so often it was handed on, and at most is (1, 2, 4, 8, 16 s later).
+_HANDED_ON, _MOST_HANDED_ON = "handed_on", 5
+#: Milliseconds before it is handed on the first time.
+_HAND_ON_AFTER = 1000
 _NETWORK = (redis.ConnectionError, redis.TimeoutError)
 #: Milliseconds. Far above every network timeout of a job: an asynchronous exception must never land between a
 #: provider's answer and T2.
@@ -45,10 +51,21 @@ _CHUNK = 1000
 _START_TIMEOUT = 5.0
 
 
+class Pulse:
+    """Signs of life of a worker's threads, in monotonic seconds: who has shown none for long is dead, or hangs."""
+
+    def __init__(self) -> None:
+        #: by queue: when its consumer asked Redis last, whatever came of it
+        self.asked: dict[str, float] = {}
+        #: by thread: the actor of the message in hand, and since when
+        self.in_hand: dict[str, tuple[str, float]] = {}
+
+
 class SafeConsumer(_RedisConsumer):
     """Survives what stock consumers do not: a Redis that stalls or restarts while a delayed message is due."""
 
     def __init__(self, broker: "SafeBroker", queue_name: str, prefetch: int, timeout: int) -> None:
+        broker.pulse.asked[queue_name] = time.monotonic()
         super().__init__(broker, queue_name, prefetch, _SELDOM if queue_name in broker.seldom else timeout)
         if queue_name.endswith(".DQ"):
             self._take_back(broker, queue_name)
@@ -70,23 +87,53 @@ class SafeConsumer(_RedisConsumer):
         return self.prefetch if count > self.prefetch // 2 else count
 
     def __next__(self) -> Any:
+        self._live()
         try:
             message = super().__next__()
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
+        except DecodeError as error:
+            self._set_aside(error.data)
+            return None
         return message if message is None or self._is_known(message) else None
 
+    def _live(self) -> None:
+        self.broker.pulse.asked[self.queue_name] = time.monotonic()
+
     def _is_known(self, message: Any) -> bool:
-        """A hint for an actor of a newer release is dropped: the sweep of a worker that has it hints again."""
-        if message.actor_name in self.broker.actors:
+        """A hint for an actor of a newer release is handed on, a little later each time, for a worker that has it; in the end it is
+        dropped: the sweep hints again. (Until its time has come a hint may wait anywhere.)"""
+        if message.actor_name in self.broker.actors or self.queue_name.endswith(".DQ"):
             return True
-        log.info(
-            "hint for an unknown actor dropped", extra={"action": "hint_dropped", "actor": message.actor_name}
-        )
+        handed_on = int(message.options.get(_HANDED_ON, 0))
+        if handed_on < _MOST_HANDED_ON:
+            eta = current_millis() + _HAND_ON_AFTER * 2**handed_on
+            options = {"eta": eta, _HANDED_ON: handed_on + 1}
+            later: Message[Any] = Message(
+                dq_name(SOON), message.actor_name, message.args, message.kwargs, options
+            )
+            enqueue_many(self.broker, [later])
+        else:
+            log.info(
+                "hint for an unknown actor dropped",
+                extra={"action": "hint_dropped", "actor": message.actor_name},
+            )
         self.ack(message)
         return False
 
+    def _set_aside(self, body: bytes) -> None:
+        """What cannot be read goes to the dead letters, and what was fetched after it is not lost with it."""
+        acks = f"{self.broker.namespace}:__acks__.{self.broker.broker_id}.{self.queue_name}"
+        try:
+            for letter in self.broker.client.smembers(acks):
+                if self.broker.client.hget(f"{self.broker.namespace}:{self.queue_name}.msgs", letter) == body:
+                    self.broker.do_nack(self.queue_name, letter)
+        except _NETWORK as error:
+            raise ConnectionClosed(error) from None
+        log.error("a message that nobody can read", extra={"action": "dead_letter", "queue": self.queue_name})
+
     def ack(self, message: Any) -> None:
+        self._live()
         try:
             super().ack(message)
         except redis.TimeoutError as error:
@@ -94,12 +141,14 @@ class SafeConsumer(_RedisConsumer):
         failpoint("message.acked")
 
     def nack(self, message: Any) -> None:
+        self._live()
         try:
             super().nack(message)
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
 
     def requeue(self, messages: Any) -> None:
+        self._live()
         try:
             super().requeue(messages)
         except _NETWORK as error:
@@ -111,6 +160,10 @@ class SafeBroker(RedisBroker):
 
     #: queues on which next to nothing comes here: Redis is asked for them less often
     seldom: frozenset[str] = frozenset()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.pulse = Pulse()
 
     @property
     def consumer_class(self) -> type[SafeConsumer]:
@@ -128,7 +181,7 @@ class SafeBroker(RedisBroker):
 
 
 class Heartbeat(Middleware):
-    """A process whose prefetch is full stops asking for work, and others would take it for dead: keep the pulse."""
+    """A process whose prefetch is full stops asking for work, and others would take it for dead: keep the pulse, and bury the dead."""
 
     _every_seconds = 5.0
 
@@ -139,13 +192,51 @@ class Heartbeat(Middleware):
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002  dramatiq's signature
         self._stop.set()
 
+    def before_process_message(self, broker: Any, message: Any) -> None:
+        broker.pulse.in_hand[_thread()] = (message.actor_name, time.monotonic())
+
+    def after_process_message(
+        self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        del message, result, exception
+        broker.pulse.in_hand.pop(_thread(), None)
+
+    def after_skip_message(self, broker: Any, message: Any) -> None:
+        self.after_process_message(broker, message)
+
     def _beat(self, broker: Any) -> None:
         while not self._stop.wait(self._every_seconds):
             try:
                 broker.do_qsize("heartbeat")
+                bury_the_dead(broker)
             except _NETWORK:
                 # The consumers meet the same outage and report it; the pulse returns with Redis.
                 continue
+
+
+def _thread() -> str:
+    return threading.current_thread().name
+
+
+def bury_the_dead(broker: RedisBroker) -> None:
+    """What dead workers had fetched is forgotten, and not given to others as dramatiq would: one of them may be what they died of,
+    and it would go from worker to worker for ever. The sweep hints again whatever is due. Raises redis' errors."""
+    client, space = broker.client, broker.namespace
+    dead: Any = client.zrangebyscore(
+        f"{space}:__heartbeats__", 0, current_millis() - broker.heartbeat_timeout
+    )
+    for name in (one.decode() for one in dead):
+        for queue in (*QUEUES, dq_name(SOON)):
+            acks = f"{space}:__acks__.{name}.{queue}"
+            letters: Any = client.smembers(acks)
+            if letters:
+                client.hdel(f"{space}:{queue}.msgs", *letters)
+                client.delete(acks)
+                log.info(
+                    "hints of a dead worker forgotten, the sweep will make up for them",
+                    extra={"action": "hints_forgotten", "queue": queue, "count": len(letters)},
+                )
+        client.zrem(f"{space}:__heartbeats__", name)
 
 
 def make_broker(url: str, namespace: str) -> SafeBroker:
@@ -159,8 +250,8 @@ def make_broker(url: str, namespace: str) -> SafeBroker:
             PeriodiqMiddleware(skip_delay=_SKIP_TICKS_AFTER),
             Heartbeat(),
         ],
-        # Crashed workers' hints come back by the sweep; this only tidies up after them.
-        maintenance_chance=20_000,
+        # Crashed workers' hints come back by the sweep: `bury_the_dead` tidies up after them, dramatiq never.
+        maintenance_chance=0,
         heartbeat_timeout=30_000,
     )
     for queue in QUEUES:
@@ -254,3 +345,14 @@ def queue_lengths(broker: Broker) -> dict[str, int] | None:
         return {name.removesuffix(".DQ"): int(n) for name, n in zip(names, pipe.execute(), strict=True)}
     except _NETWORK:
         return None
+
+
+@contextmanager
+def reaching_redis() -> Iterator[None]:
+    """Raises OutreachError where Redis does not answer: for those who ask on somebody's behalf."""
+    try:
+        yield
+    except _NETWORK as error:
+        raise OutreachError(
+            f"Redis does not answer: {error}", hint="nothing is lost meanwhile: leads wait in Postgres"
+        ) from None

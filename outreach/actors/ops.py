@@ -1,4 +1,4 @@
-"""What keeps the house in order: doubts asked about, opt-outs drained, tokens refreshed, people told."""
+"""What keeps the house in order: doubts asked about, opt-outs drained, tokens refreshed, the log sealed, people told."""
 
 import dramatiq
 
@@ -11,6 +11,8 @@ from outreach.runtime.notifying import deliver
 from outreach.runtime.reconcile import reconcile
 from outreach.runtime.recovering import recover
 from outreach.runtime.refresh import refresh
+from outreach.runtime.retaining import retain
+from outreach.runtime.seal import seal_due
 
 
 @dramatiq.actor(queue_name="engine")
@@ -32,6 +34,20 @@ def refresh_token(account_id: int) -> None:
     """Fetch fresh tokens for an account."""
     app = current()
     app.hint(refresh(app.context, account_id))
+
+
+@dramatiq.actor(queue_name="engine")
+def retain_content(_nothing: int) -> None:
+    """Let go what was kept for long enough, and what somebody asked us to delete."""
+    app = current()
+    app.hint(retain(app.context))
+
+
+@dramatiq.actor(queue_name="engine")
+def seal_events(going_on: int) -> None:
+    """Put what is new in the log under a seal. 1: go on with the next batch."""
+    app = current()
+    app.hint(seal_due(app.context, bool(going_on)))
 
 
 # On the queue of ticks and answers: whoever must be told must not stand behind the leads. They speak of no row, so their id is nothing.

@@ -16,13 +16,14 @@ from outreach.audience.consent_rows import BASES
 from outreach.audience.identifiers import Identifier
 from outreach.audience.linking import UNIQUE_KINDS, Known, Linking, link_rows
 from outreach.audience.reading import BadLine, Record, Table, open_table
+from outreach.audience.remembering import digests_of
 from outreach.audience.report import LISTED, Hub, ImportReport, Merge
 from outreach.audience.rows import Columns, Reject, Row, parse_columns, read_row
 from outreach.errors import ConflictError, UsageError
-from outreach.ids import keyed_digest
 from outreach.models import audience, identities, journal, permissions
 from outreach.models.base import Database, Tx
 from outreach.models.identities import pages
+from outreach.peppers import Peppers
 
 #: Rows per transaction.
 SLICE = 100_000
@@ -231,7 +232,7 @@ def _write_in_turn(
     assembly = assemble(
         rows,
         linking,
-        hmac_of=lambda i: keyed_digest(pepper, i.kind, i.value),
+        hmac_of=_digests(tx, linking, Peppers.of(pepper)).__getitem__,
         take_ids=lambda table, count: identities.take_ids(tx, table, count),
     )
     stopped = _stopped(tx, assembly)
@@ -262,6 +263,12 @@ def _known(tx: Tx, rows: list[Row]) -> Known:
         links=identities.known_links(tx, ids),
         degrees=identities.link_degrees(tx, ids),
     )
+
+
+def _digests(tx: Tx, linking: Linking, peppers: Peppers) -> dict[Identifier, str]:
+    """Of the identifiers that are new here: the digest under which each is written down."""
+    new = [i for i, known in zip(linking.identifiers, linking.known, strict=True) if known is None]
+    return dict(zip(new, digests_of(tx, peppers, [(i.kind, i.value) for i in new]), strict=True))
 
 
 def _stopped(tx: Tx, assembly: Assembly) -> dict[int, str]:

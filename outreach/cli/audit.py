@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outreach.cli import output
+from outreach.cli import audit_log, output
 from outreach.cli.ledger import instant
 from outreach.cli.output import AsJson, note
 from outreach.cli.session import opened
@@ -22,11 +22,6 @@ audit = typer.Typer(
 
 #: What a witness calls the kinds.
 _KINDS = {"follow": "FOLLOW_ON_TWITTER", "unfollow": "UNFOLLOW_ON_TWITTER", "dm": "SEND_TWITTER_DM"}
-
-
-@audit.callback()
-def group() -> None:
-    """A group of its own, also while it has one command."""
 
 
 @audit.command()
@@ -82,4 +77,5 @@ def _seen(path: Path) -> "list[Seen]":
 
 def add_to(cli: typer.Typer) -> None:
     """Register these commands."""
+    audit_log.add_to(audit)
     cli.add_typer(audit, name="audit")

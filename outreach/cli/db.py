@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from outreach.cli import output
+from outreach.cli import db_roles, output
 from outreach.cli.output import AsJson, done, note, say
 from outreach.cli.session import opened, operator, read_settings
 from outreach.errors import ConfigurationError, UsageError
@@ -213,4 +213,5 @@ def _show(figures: Mapping[str, Any], findings: Sequence[str]) -> None:
 
 def add_to(cli: typer.Typer) -> None:
     """Register the commands."""
+    db_roles.add_to(db)
     cli.add_typer(db, name="db")

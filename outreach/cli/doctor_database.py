@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from outreach.cli import connections
 from outreach.cli.connections import Need
+from outreach.cli.doctor_log import checks_of_log
 from outreach.cli.findings import Check, Health
 from outreach.cli.session import connected
 from outreach.settings import Settings
@@ -39,6 +40,7 @@ def checks_of_database(settings: Settings, wanted: Sequence[Need]) -> Iterator[C
         yield _writable(server)
         yield _partitions(db.run(reports.has_stray_events))
         here = db.run(instance.read)
+        yield _keys(settings, db)
         yield from _of_instance(settings, db, here)
 
 
@@ -101,6 +103,22 @@ def _writable(server: "Row") -> Check:
     )  # fmt: skip
 
 
+def _keys(settings: Settings, db: "Database") -> Check:
+    """Are the peppers and keys of this terminal those of the database?"""
+    from outreach.peppers import Peppers
+    from outreach.runtime.keyring import rings
+    from outreach.vault import Vault
+
+    found = db.run(lambda tx: rings(tx, Vault.of(settings.keys), Peppers.of(settings.pepper)))
+    faults = [fault for ring in found if (fault := ring.fault()) is not None]
+    held = "; ".join(f"{ring.kind} {', '.join(ring.ids)}" for ring in found)
+    return Check(
+        id="O021", title="keys", health=Health.FAIL if faults else Health.OK,
+        detail=faults[0].message if faults else f"those of this database: {held}",
+        mend=faults[0].hint if faults else None,
+    )  # fmt: skip
+
+
 def _partitions(stray: bool) -> Check:
     return Check(
         id="O014", title="event partitions", health=Health.WARN if stray else Health.OK,
@@ -126,6 +144,7 @@ def _of_instance(settings: Settings, db: "Database", here: "Instance") -> Iterat
     )  # fmt: skip
     yield _addresses(here, accounts)
     yield _packs(clock.now())
+    yield from checks_of_log(db, clock, live=here.live)
 
 
 def _home(db: "Database", here: "Instance") -> Check:

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import sys
+from pathlib import Path
 
 from outreach.models.outage import explain_outage
 from outreach.settings import Settings
@@ -103,7 +106,20 @@ def _database_away(record: logging.LogRecord) -> str | None:
 
 
 def _last(args: object) -> object:
-    return args[-1] if isinstance(args, tuple) and args else "connection lost"
+    """The error, wherever it stands among the words."""
+    given = args if isinstance(args, tuple) else ()
+    return next(
+        (one for one in given if isinstance(one, BaseException)), given[-1] if given else "connection lost"
+    )
+
+
+def hold_standard_streams() -> None:
+    """Whoever starts us may have closed them. A connection must not get the number that C code takes for stderr, and writes to."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    nowhere = Path(os.devnull)
+    sys.stdout, sys.stderr = (stream or nowhere.open("w") for stream in (sys.stdout, sys.stderr))
 
 
 def set_up_logs(settings: Settings) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli import output
-from outreach.cli.leads import event_line, with_alias
+from outreach.cli.leads import event_line, note_archived, with_alias
 from outreach.cli.output import AsJson, Limit, say
 from outreach.cli.session import opened
 
 if TYPE_CHECKING:
     from outreach.models.base import Database, Row
+    from outreach.models.events import Place
 
 #: Real seconds between two looks of `events --follow`.
 _EVERY = 1.0
@@ -42,23 +43,23 @@ def events(
         if lead:
             db.run(lambda tx: reports.lead(tx, lead))
         only: dict[str, Any] = {"lead_id": lead or None, "person_id": person_id, "kind": kind or None}
-        rows = db.run(lambda tx: log.latest(tx, limit=limit, **only))
+        db.run(note_archived)
         if not follow:
-            _show_events(rows, as_json)
+            _show_events(db.run(lambda tx: log.latest(tx, limit=limit, **only)), as_json)
             return
-        last = 0
+        place = db.run(log.here)
+        rows = db.run(lambda tx: log.latest(tx, limit=limit, before=place, **only))
         while True:
             for row in rows:
                 say(_one_line(row) if as_json else _line(row))
-                last = row["id"]
             threading.Event().wait(_EVERY)
-            rows = _after(db, last, only)
+            rows, place = _after(db, place, only)
 
 
-def _after(db: "Database", last: int, only: Mapping[str, Any]) -> list["Row"]:
+def _after(db: "Database", place: "Place", only: Mapping[str, Any]) -> tuple[list["Row"], "Place"]:
     from outreach.models.events import tail
 
-    return db.run(lambda tx: tail(tx, after_id=last, limit=1000, **only))
+    return db.run(lambda tx: tail(tx, after=place, limit=1000, **only))
 
 
 def _show_events(rows: Sequence["Row"], as_json: bool) -> None:

@@ -71,4 +71,11 @@ class EventKind(StrEnum):
     #: what the backup did not know has been read: sends go on
     INSTANCE_RELEASED = "InstanceReleased"
     LIVE_SWITCHED = "LiveSwitched"
+    #: what was kept for long enough is gone: how much of which kind
+    RETENTION_RAN = "RetentionRan"
+    RETENTION_SET = "RetentionSet"
+    #: somebody asked us to delete a message, or all of an account, and it is done
+    CONTENT_DELETED = "ContentDeleted"
+    #: a month of the log has left the database as a file
+    EVENTS_EXPORTED = "EventsExported"
     TOKEN_REFRESHED = "TokenRefreshed"  # noqa: S105  an event's name

@@ -1,9 +1,8 @@
-"""Erasure's statements: what names or quotes a person, or was written by or to an account, goes; ledger, log and digests stay."""
+"""Erasure's statements: what names or quotes a person goes; ledger, log and digests stay."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from outreach.models.base import Row, Tx
+from outreach.models.base import Tx
 
 #: Relationships are called by both sides' ids; the id of a message says nothing of anybody.
 _NAMELESS = """text = NULL, raw = '{}', peer = '', peer_kind = '', peer_handle = '',
@@ -38,59 +37,3 @@ def forget(tx: Tx, person_id: int, now: datetime) -> None:
     """The caller holds the person's row, and their suppression is effective."""
     for statement in _FORGET:
         tx.execute(statement, {"person": person_id, "now": now})
-
-
-def erased_among(tx: Tx, hmacs: Sequence[str]) -> set[str]:
-    """Digests of identifiers whose person was erased."""
-    rows = tx.rows(
-        "SELECT DISTINCT i.hmac FROM identity i JOIN person p ON p.id = i.person_id WHERE i.hmac = ANY(%s) AND p.erased_at IS NOT NULL",
-        (list(hmacs),),
-    )
-    return {row["hmac"] for row in rows}
-
-
-# --- an account's private content -------------------------------------------------------------------------------------
-
-_BODIES = """
-WITH gone AS (SELECT b.execution_id FROM message_body b JOIN execution e ON e.id = b.execution_id
-               WHERE e.account_id = %(account)s AND b.execution_id > %(after)s AND e.state NOT IN ('calling', 'in_doubt', 'held')
-               ORDER BY b.execution_id LIMIT %(limit)s),
-     done AS (DELETE FROM message_body b USING gone g WHERE b.execution_id = g.execution_id)
-SELECT count(*) AS n, max(execution_id) AS last FROM gone"""
-#: What was not understood yet is kept: it may be a stop.
-_MESSAGES = """
-WITH gone AS (SELECT id FROM inbound WHERE account_id = %(account)s AND id > %(after)s AND state NOT IN ('stored', 'waiting')
-                 AND (text IS NOT NULL OR raw <> '{}')
-               ORDER BY id LIMIT %(limit)s),
-     done AS (UPDATE inbound m SET text = NULL, raw = '{}' FROM gone g WHERE m.id = g.id)
-SELECT count(*) AS n, max(id) AS last FROM gone"""
-
-
-def forget_bodies(tx: Tx, account_id: int, after: int, limit: int) -> Row:
-    """The next texts that this account sent, by the ledger's order: n of them, up to `last`."""
-    return tx.one(_BODIES, {"account": account_id, "after": after, "limit": limit})
-
-
-def forget_messages(tx: Tx, account_id: int, after: int, limit: int) -> Row:
-    """The next messages that this account received: their text and raw form go, what was understood of them stays."""
-    return tx.one(_MESSAGES, {"account": account_id, "after": after, "limit": limit})
-
-
-def left_of(tx: Tx, account_id: int) -> Row:
-    """What a purge had to leave: `bodies` of calls that are open, `messages` that are not understood yet."""
-    return tx.one(
-        """
-        SELECT (SELECT count(*) FROM execution e JOIN message_body b ON b.execution_id = e.id
-                 WHERE e.account_id = %(account)s AND e.state IN ('calling', 'in_doubt', 'held')) AS bodies,
-               (SELECT count(*) FROM inbound WHERE account_id = %(account)s AND state IN ('stored', 'waiting')) AS messages""",
-        {"account": account_id},
-    )
-
-
-def undigested_of(tx: Tx, account_id: int) -> list[int]:
-    """What this account received and nobody has understood yet."""
-    rows = tx.rows(
-        "SELECT id FROM inbound WHERE account_id = %s AND state IN ('stored', 'waiting') ORDER BY id",
-        (account_id,),
-    )
-    return [row["id"] for row in rows]

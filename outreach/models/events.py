@@ -39,37 +39,79 @@ def append(tx: Tx, events: Sequence[Event]) -> None:
         tx.write(_INSERT, columns_of(_NOTED, rows))
 
 
+_SHOWN = "id, at, kind, lead_id, lead_seq, person_id, sequence_id, account_id, execution_id, actor, payload"
+_CHOSEN = """(%(lead)s::bigint IS NULL OR lead_id = %(lead)s) AND (%(person)s::bigint IS NULL OR person_id = %(person)s)
+           AND (%(kind)s::text IS NULL OR kind = %(kind)s)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far somebody has read: all of the log's generations before, and of this one all up to (tx, id)."""
+
+    generation: int
+    tx: int
+    id: int
+
+
+def here(tx: Tx) -> Place:
+    """The end of the log as far as it is final: whoever still writes, writes behind it."""
+    row = tx.one(
+        "SELECT max(id) AS generation, pg_snapshot_xmin(pg_current_snapshot())::text AS tx FROM event_generation"
+    )
+    return Place(row["generation"], int(row["tx"]), 0)
+
+
 def tail(
     tx: Tx,
     *,
-    after_id: int,
+    after: Place,
     limit: int,
     lead_id: int | None = None,
     person_id: int | None = None,
     kind: str | None = None,
-) -> list[Row]:
-    """Events with a higher id, oldest first. Reads below the oldest open transaction, so that none is ever skipped."""
-    return tx.rows(
-        """
-        SELECT id, at, kind, lead_id, lead_seq, person_id, sequence_id, account_id, execution_id, actor, payload FROM event
-         WHERE id > %(after)s AND tx < pg_snapshot_xmin(pg_current_snapshot())
-           AND (%(lead)s::bigint IS NULL OR lead_id = %(lead)s) AND (%(person)s::bigint IS NULL OR person_id = %(person)s)
-           AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-         ORDER BY id LIMIT %(limit)s""",
-        {"after": after_id, "lead": lead_id, "person": person_id, "kind": kind, "limit": limit},
-    )
+) -> tuple[list[Row], Place]:
+    """What has become final since, in the order (tx, id), and the place to go on from.
+
+    Ids are given out in one order and committed in another, so nobody who follows ids alone sees every event. Transactions
+    below the oldest open one are over: what they wrote is final.
+    """  # id + 0: the range of tx narrows it, a generation is most of the log
+    end = here(tx)
+    begin = after if after.generation == end.generation else Place(end.generation, 0, 0)
+    rows = tx.rows(
+        f"""
+        SELECT {_SHOWN}, tx::text AS of_tx FROM event
+         WHERE id + 0 >= (SELECT first_event_id FROM event_generation WHERE id = %(generation)s)
+           AND tx >= %(from)s::xid8 AND tx < %(to)s::xid8 AND (tx > %(from)s::xid8 OR id > %(after)s) AND {_CHOSEN}
+         ORDER BY tx, id LIMIT %(limit)s""",
+        {
+            "generation": end.generation, "from": str(begin.tx), "to": str(end.tx), "after": begin.id, "lead": lead_id, "person": person_id,
+            "kind": kind, "limit": limit,
+        },
+    )  # fmt: skip
+    places = [Place(end.generation, int(row.pop("of_tx")), row["id"]) for row in rows]
+    return rows, places[-1] if len(rows) == limit else end
 
 
 def latest(
-    tx: Tx, *, limit: int, lead_id: int | None = None, person_id: int | None = None, kind: str | None = None
+    tx: Tx,
+    *,
+    limit: int,
+    lead_id: int | None = None,
+    person_id: int | None = None,
+    kind: str | None = None,
+    before: Place | None = None,
 ) -> list[Row]:
-    """The newest events, oldest of them first."""
+    """The newest events, oldest of them first. `before`: only what was final at that place, for whoever goes on with `tail`."""
     found = tx.rows(
-        """
-        SELECT id, at, kind, lead_id, lead_seq, person_id, sequence_id, account_id, execution_id, actor, payload FROM event
-         WHERE (%(lead)s::bigint IS NULL OR lead_id = %(lead)s) AND (%(person)s::bigint IS NULL OR person_id = %(person)s)
-           AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+        f"""
+        SELECT {_SHOWN} FROM event
+         WHERE {_CHOSEN}
+           AND (%(before)s::text IS NULL OR tx < %(before)s::xid8
+                OR id < (SELECT first_event_id FROM event_generation WHERE id = %(generation)s))
          ORDER BY id DESC LIMIT %(limit)s""",
-        {"lead": lead_id, "person": person_id, "kind": kind, "limit": limit},
-    )
+        {
+            "lead": lead_id, "person": person_id, "kind": kind, "limit": limit, "before": str(before.tx) if before else None,
+            "generation": before.generation if before else None,
+        },
+    )  # fmt: skip
     return found[::-1]

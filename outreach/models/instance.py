@@ -22,6 +22,7 @@ class Instance:
     paused_at: datetime | None
     pause_reason: str | None
     last_tick_at: datetime | None
+    retained_at: datetime | None
     policy: dict[str, Any]
     caps: dict[str, str]
     #: where it was made or adopted; None: it could not be read there
@@ -45,7 +46,7 @@ class Instance:
 
 _READ = """
 SELECT name, key, simulated_only, live_confirmed_at IS NOT NULL AS live, clock_origin, clock_factor, paused_at, pause_reason,
-       last_tick_at, policy, caps, cluster, foreign_since, foreign_reason, recovering_since
+       last_tick_at, retained_at, policy, caps, cluster, foreign_since, foreign_reason, recovering_since
   FROM instance"""
 
 

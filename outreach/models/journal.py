@@ -200,6 +200,14 @@ def take_back_numbers(tx: Tx, above: int) -> None:
     )
 
 
+def known_identities(tx: Tx, after: int, limit: int) -> list[Row]:
+    """The next identifiers whose words we have: id, kind, value, hmac."""
+    return tx.rows(
+        "SELECT id, kind, value, hmac FROM identity WHERE id > %s AND value NOT LIKE 'erased:%%' ORDER BY id LIMIT %s",
+        (after, limit),
+    )
+
+
 def persons_by(tx: Tx, digests: Sequence[str]) -> list[int]:
     """Everybody who carries one of these identifiers, by id."""
     rows = tx.rows(

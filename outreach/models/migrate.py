@@ -16,6 +16,7 @@ from importlib.resources.abc import Traversable
 
 from outreach.errors import ConfigurationError
 from outreach.ids import digest
+from outreach.models import roles
 from outreach.models.base import MIGRATE_LOCK, Database, Tx
 from outreach.models.online import carry_out, steps_of
 
@@ -119,6 +120,9 @@ def migrate(db: Database, now: datetime) -> Sequence[str]:
         for migration in done:
             _apply(tx, migration, now)
         make_partitions(tx, now)
+        # What is new is nobody's but the owner's until it is granted.
+        for role in roles.granted(tx) if done else ():
+            roles.grant(tx, role)
         return [m.name for m in done]
 
     return db.run(work)

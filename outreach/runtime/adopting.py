@@ -16,7 +16,7 @@ from outreach.engine.events import EventKind
 from outreach.engine.kinds import Channel
 from outreach.errors import ConfigurationError, UsageError
 from outreach.ids import new_token
-from outreach.models import adoptions, events, instance, journal, persons
+from outreach.models import adoptions, events, instance, journal, persons, sealing
 from outreach.models.base import SENDS_LOCK, Tx
 from outreach.offbox import Line
 from outreach.runtime.context import Context
@@ -25,6 +25,7 @@ from outreach.runtime.optout import opt_out, opt_out_identifier
 
 #: Lines that somebody else applies, or nobody: they are kept, and their numbers count.
 _KINDS = ("suppressed", "lifted", "erased")
+_PAGE = 5000
 _REASON = "the off-box journal says so"
 
 
@@ -66,8 +67,11 @@ def adopt(ctx: Context, order: Order) -> Adopted:
     begun, adoption_id, missing = ctx.db.run(lambda tx: _begin(ctx, tx, order, lines, told))
     counts: Counter[str] = Counter()
     to_erase: list[int] = []
+    aliases = _under_other_peppers(ctx, missing)
     for line in missing:
         body = json.loads(line.text)
+        digests = dict.fromkeys(str(one) for one in body.get("hmacs", ()))
+        body["hmacs"] = [*digests, *(aliases[one] for one in digests if one in aliases)]
         to_erase += _apply(ctx, line, body, order.by)
         counts[body.get("kind", "")] += 1
     replayed = {kind: counts[kind] for kind in sorted(counts)}
@@ -93,8 +97,10 @@ def _begin(
     tx.execute("SELECT pg_advisory_xact_lock(%s)", (SENDS_LOCK,))
     here = instance.read(tx)
     _require_ours(lines, here.name)
-    missing = _missing(tx, lines)
     now = ctx.clock.at(tx.database_now())
+    # The first write: what this database's log says from here on is of another cluster than what it said before.
+    sealing.begin_generation(tx, now)
+    missing = _missing(tx, lines)
     name, cloned = order.new_name or here.name, order.new_name is not None
     backup_at = adoptions.backup_at(tx)
     fence = adoptions.raise_fence(
@@ -174,6 +180,21 @@ def _missing(tx: Tx, lines: list[Line]) -> list[Line]:
     return lacked
 
 
+def _under_other_peppers(ctx: Context, missing: list[Line]) -> dict[str, str]:
+    """Digests of these lines -> those under which the same identifiers stand here: peppers may have been rotated on either side."""
+    if len(ctx.peppers.ids) < 2:
+        return {}
+    wanted = {str(one) for line in missing for one in json.loads(line.text).get("hmacs", ())}
+    found: dict[str, str] = {}
+    after = 0
+    while page := ctx.db.run(lambda tx, after=after: journal.known_identities(tx, after, _PAGE)):  # type: ignore[misc]
+        for row in page:
+            others = set(ctx.peppers.digests(row["kind"], row["value"])) - {row["hmac"]}
+            found |= {one: row["hmac"] for one in others & wanted}
+        after = page[-1]["id"]
+    return found
+
+
 # --- one line --------------------------------------------------------------------------------------------------------
 
 
@@ -191,7 +212,9 @@ def _apply(ctx: Context, line: Line, body: Mapping[str, Any], by: str) -> list[i
         carriers = ctx.db.run(lambda tx: journal.persons_by(tx, digests))
         left = [person for person in carriers if not erase(ctx, person, by="journal", replayed=True)]
     ctx.db.run(
-        lambda tx: journal.note_applied(tx, line.number, line.text, body, ctx.clock.at(tx.database_now()))
+        lambda tx: journal.note_applied(
+            tx, line.number, line.text, json.loads(line.text), ctx.clock.at(tx.database_now())
+        )
     )
     return left
 

@@ -6,7 +6,8 @@ from outreach.engine.events import EventKind
 from outreach.models import accounts, events, instance
 from outreach.models.base import Tx
 from outreach.providers.base import AccountRef, ReadFailed, Tokens, Unknown
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import full_ref, lock_out, sealed_tokens
 from outreach.runtime.hints import Hints
 from outreach.runtime.stopping import GAVE_UP, resume, stop
 
@@ -37,8 +38,10 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int]
         return None
     if row["state"] not in ("ok", "needs_reauth") or _gave_up(row["state_reason"]):
         return None
+    if lock_out(ctx.vault, tx, account_id, now):
+        return None
     fence = accounts.begin_refresh(tx, account_id, now + ctx.call_deadline)
-    return (account_ref(row), row["channel"], fence) if fence is not None else None
+    return (full_ref(ctx.vault, row), row["channel"], fence) if fence is not None else None
 
 
 def _gave_up(reason: str | None) -> bool:
@@ -56,7 +59,8 @@ def _end(ctx: Context, tx: Tx, account_id: int, fence: int, answer: Tokens | Rea
     match answer:
         case Tokens(access_token=access, refresh_token=token, expires_at=expires, scopes=scopes):
             until = ctx.clock.business(expires) if expires else None
-            accounts.set_tokens(tx, account_id, access, token, until, scopes=scopes, now=now)
+            sealed = sealed_tokens(ctx.vault, accounts.get(tx, account_id), access, token)
+            accounts.set_tokens(tx, account_id, *sealed, until, scopes=scopes, now=now)
             events.append(tx, [events.Event(kind=EventKind.TOKEN_REFRESHED, at=now, account_id=account_id)])
             account = accounts.get(tx, account_id)
             if account["state"] == "needs_reauth":

@@ -144,3 +144,16 @@ def test_readiness_wants_a_recent_tick(client: TestClient, house: House) -> None
     house.tick()
     assert client.get("/readyz").json()["ready"] is True
     assert "outreach_leads_due 0" in client.get("/metrics").text
+
+
+def test_a_push_whose_secret_cannot_be_opened_is_not_kept_and_comes_again(
+    client: TestClient, house: House
+) -> None:
+    house.db.run(lambda tx: tx.execute("UPDATE app SET consumer_secret = 'v1:00000000:AAAA'"))
+    assert client.get(HOOK, params={"crc_token": "abc"}).status_code == 503
+    body = message()
+    mac = base64.b64encode(hmac.new(SECRET.encode(), body, hashlib.sha256).digest()).decode()
+    signed = {"x-twitter-webhooks-signature": f"sha256={mac}"}
+    answer = client.post(HOOK, content=body, headers=signed)
+    assert (answer.status_code, "00000000" in answer.text) == (503, False)
+    assert house.db.read("SELECT 1 FROM inbound") == []
