@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -319,13 +320,13 @@ def test_an_adoption_that_was_cut_short_is_gone_on_with(
     copies.restore(house, copy)
     applied: list[int] = []
 
-    def dies(ctx: object, line: Line, *rest: object) -> list[int]:
+    def dies(ctx: Any, line: Line, *rest: Any) -> list[int]:
         if len(applied) == 2:
             raise RuntimeError("the machine is gone")
         applied.append(line.number)
         return apply(ctx, line, *rest)
 
-    apply = adopting._apply  # type: ignore[attr-defined]
+    apply = adopting._apply
     monkeypatch.setattr(adopting, "_apply", dies)
     with pytest.raises(RuntimeError):
         adopted(house)
