@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from outreach.errors import ConfigurationError
-from outreach.models import sealing
+from outreach.models import journal, sealing
 from outreach.models.base import Tx
 from outreach.models.sealing import Generation, Seal
 from outreach.runtime import hints
@@ -77,6 +77,8 @@ def _seal(tx: Tx, last: Seal | None, now: datetime) -> _Made | None:
     leaves = sealing.leaves(tx, generation, from_tx=from_tx, to_tx=to_tx)
     made = forge(last, generation, from_tx=from_tx, to_tx=to_tx, leaves=leaves, at=now)
     sealing.insert_seal(tx, made, leaves)
+    if line := for_the_journal(last, made):
+        journal.put(tx, "seal", line, now)
     return _Made(made, more)
 
 

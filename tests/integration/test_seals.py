@@ -305,3 +305,9 @@ def test_at_most_one_head_an_hour_goes_to_the_journal(house: House) -> None:
         assert made is not None
         lines.append(for_the_journal(last, made))
     assert [line["seal"] if line else None for line in lines] == [1, None, None, 4]
+    told = [
+        json.loads(r["body"])
+        for r in house.db.read("SELECT body FROM journal WHERE kind = 'seal' ORDER BY id")
+    ]
+    heads = [r["head"].hex() for r in house.db.read("SELECT head FROM seal WHERE id IN (1, 4) ORDER BY id")]
+    assert [(line["seal"], line["head"]) for line in told] == list(zip([1, 4], heads, strict=True))
