@@ -89,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _set_up(folder: Path, servers: Servers, leads: int, stack: ExitStack) -> Run:
     settings = replace(
-        Settings(data_dir=folder),
+        Settings.of_folder(folder),
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         clock_origin=datetime.now(UTC),  # noqa: TID251  real time: the clock runs with factor 1

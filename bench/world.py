@@ -13,6 +13,7 @@ from outreach.engine.kinds import Channel
 from outreach.models import accounts, demo
 from outreach.models.base import Tx
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import sealed_account, sealed_app
 from outreach.runtime.publish import publish
 
 ACCOUNTS = 16
@@ -114,9 +115,9 @@ def make(ctx: Context, folder: Path, base_url: str, leads: int) -> None:
             "name": APP, "channel": "twitter", "client_id": "sim-client", "client_secret": None, "consumer_secret": _SECRET,
             "caps": dict.fromkeys(_KINDS, "none"), "now": now,
         }  # fmt: skip
-        app_id = accounts.put_app(tx, app)
+        app_id = accounts.put_app(tx, sealed_app(ctx.vault, app))
         for number in range(ACCOUNTS):
-            accounts.insert(tx, _account(number, app_id, base_url) | {"now": now})
+            accounts.insert(tx, sealed_account(ctx.vault, _account(number, app_id, base_url) | {"now": now}))
 
     ctx.db.run(work)
     for text in (_MAIN, _IDLE):

@@ -23,6 +23,7 @@ from outreach.outbound import Outbound
 from outreach.providers.registry import build_providers, build_webhooks
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hint
+from outreach.runtime.keyring import require_keys
 from outreach.settings import Settings
 from outreach.together import Together
 
@@ -90,6 +91,8 @@ def build(
     *,
     clock: Clock | None = None,
     carries: frozenset[str] = frozenset(),
+    ending: Callable[[], bool] = lambda: False,
+    apart: Callable[[int], str | None] | None = None,
 ) -> App:
     """The app of these settings. Raises ConfigurationError where the database is not ours, or not ready."""
     if settings.database_url is None or settings.redis_url is None:
@@ -119,7 +122,10 @@ def build(
         providers=providers,
         outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
+        ending=ending,
+        apart=apart,
     )
+    require_keys(db, context.vault, context.peppers, context.clock.now())
     broker = make_broker(settings.redis_url, instance.key)
     return App(
         settings=settings, context=context, broker=broker, instance=instance, webhooks=dict(build_webhooks()), schema_note=schema_note

@@ -2,8 +2,11 @@
 
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import redis
@@ -16,6 +19,7 @@ from periodiq import PeriodiqMiddleware
 
 from outreach.errors import ConfigurationError, OutreachError
 from outreach.failpoints import failpoint
+from outreach.forged import HANDED_ON, wrong_with
 from outreach.ids import new_key
 from outreach.limits.limiter import accept_self_signed
 
@@ -31,6 +35,10 @@ _TURN_SECONDS = 10.0
 
 log = logging.getLogger("outreach")
 
+#: Of a hint for an actor that is not known here: so often it is handed on at most (1, 2, 4, 8, 16 s later).
+_MOST_HANDED_ON = 5
+#: Milliseconds before it is handed on the first time.
+_HAND_ON_AFTER = 1000
 _NETWORK = (redis.ConnectionError, redis.TimeoutError)
 #: Milliseconds. Far above every network timeout of a job: an asynchronous exception must never land between a
 #: provider's answer and T2.
@@ -45,10 +53,21 @@ _CHUNK = 1000
 _START_TIMEOUT = 5.0
 
 
+class Pulse:
+    """Signs of life of a worker's threads, in monotonic seconds: who has shown none for long is dead, or hangs."""
+
+    def __init__(self) -> None:
+        #: by queue: when its consumer asked Redis last, whatever came of it
+        self.asked: dict[str, float] = {}
+        #: by thread: the actor of the message in hand, and since when
+        self.in_hand: dict[str, tuple[str, float]] = {}
+
+
 class SafeConsumer(_RedisConsumer):
     """Survives what stock consumers do not: a Redis that stalls or restarts while a delayed message is due."""
 
     def __init__(self, broker: "SafeBroker", queue_name: str, prefetch: int, timeout: int) -> None:
+        broker.pulse.asked[queue_name] = time.monotonic()
         super().__init__(broker, queue_name, prefetch, _SELDOM if queue_name in broker.seldom else timeout)
         if queue_name.endswith(".DQ"):
             self._take_back(broker, queue_name)
@@ -70,23 +89,39 @@ class SafeConsumer(_RedisConsumer):
         return self.prefetch if count > self.prefetch // 2 else count
 
     def __next__(self) -> Any:
+        self._live()
         try:
             message = super().__next__()
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
         return message if message is None or self._is_known(message) else None
 
+    def _live(self) -> None:
+        self.broker.pulse.asked[self.queue_name] = time.monotonic()
+
     def _is_known(self, message: Any) -> bool:
-        """A hint for an actor of a newer release is dropped: the sweep of a worker that has it hints again."""
-        if message.actor_name in self.broker.actors:
+        """A hint for an actor of a newer release is handed on, a little later each time, for a worker that has it; in the end it is
+        dropped: the sweep hints again. (Until its time has come a hint may wait anywhere.)"""
+        if message.actor_name in self.broker.actors or self.queue_name.endswith(".DQ"):
             return True
-        log.info(
-            "hint for an unknown actor dropped", extra={"action": "hint_dropped", "actor": message.actor_name}
-        )
+        handed_on = int(message.options.get(HANDED_ON, 0))
+        if handed_on < _MOST_HANDED_ON:
+            eta = current_millis() + _HAND_ON_AFTER * 2**handed_on
+            options = {"eta": eta, HANDED_ON: handed_on + 1}
+            later: Message[Any] = Message(
+                dq_name(SOON), message.actor_name, message.args, message.kwargs, options
+            )
+            enqueue_many(self.broker, [later])
+        else:
+            log.info(
+                "hint for an unknown actor dropped",
+                extra={"action": "hint_dropped", "actor": message.actor_name},
+            )
         self.ack(message)
         return False
 
     def ack(self, message: Any) -> None:
+        self._live()
         try:
             super().ack(message)
         except redis.TimeoutError as error:
@@ -94,12 +129,14 @@ class SafeConsumer(_RedisConsumer):
         failpoint("message.acked")
 
     def nack(self, message: Any) -> None:
+        self._live()
         try:
             super().nack(message)
         except redis.TimeoutError as error:
             raise ConnectionClosed(error) from None
 
     def requeue(self, messages: Any) -> None:
+        self._live()
         try:
             super().requeue(messages)
         except _NETWORK as error:
@@ -107,10 +144,16 @@ class SafeConsumer(_RedisConsumer):
 
 
 class SafeBroker(RedisBroker):
-    """RedisBroker with the consumer above, and errors of the network under one name."""
+    """RedisBroker with the consumer above, which gets hints only, and errors of the network under one name."""
 
     #: queues on which next to nothing comes here: Redis is asked for them less often
     seldom: frozenset[str] = frozenset()
+    #: of each actor, how many ids it asks for
+    _ids_asked: Mapping[str, int] = {}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.pulse = Pulse()
 
     @property
     def consumer_class(self) -> type[SafeConsumer]:
@@ -120,6 +163,30 @@ class SafeBroker(RedisBroker):
         """Delayed hints go by `soon` alone: the other queues' delay queues stay empty, and nobody asks Redis for them."""
         return {dq_name(SOON)}
 
+    def do_fetch(self, queue_name: str, prefetch: int) -> list[bytes]:
+        """The next hints of a queue. What is none goes to the dead letters, with a line, and what was fetched with it is not lost."""
+        fetched: list[bytes | None] = self._dispatch("fetch")(queue_name, prefetch)
+        wrong = [(body, wrong_with(body, queue_name, self._ids_asked)) for body in fetched]
+        for body, why in wrong:
+            if why is not None:
+                extra = {"action": "dead_letter", "queue": queue_name, "why": why}
+                log.error("a message that is no hint of ours", extra=extra)
+                self._set_aside(queue_name, body)
+        return [body for body, why in wrong if why is None and body is not None]
+
+    def declare_actor(self, actor: Any) -> None:
+        super().declare_actor(actor)
+        self._ids_asked = {**self._ids_asked, actor.actor_name: len(signature(actor.fn).parameters)}
+
+    def _set_aside(self, queue_name: str, body: bytes | None) -> None:
+        """What it is called in Redis is not known, for it cannot be read: it is found by what it says, among what we have fetched."""
+        acks = f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"
+        letters: Any = list(self.client.smembers(acks))
+        bodies: Any = self.client.hmget(f"{self.namespace}:{queue_name}.msgs", letters) if letters else []
+        for letter, known in zip(letters, bodies, strict=True):
+            if known == body:
+                self.do_nack(queue_name, letter)
+
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         try:
             return super().enqueue(message, delay=delay)
@@ -128,7 +195,7 @@ class SafeBroker(RedisBroker):
 
 
 class Heartbeat(Middleware):
-    """A process whose prefetch is full stops asking for work, and others would take it for dead: keep the pulse."""
+    """A process whose prefetch is full stops asking for work, and others would take it for dead: keep the pulse, and bury the dead."""
 
     _every_seconds = 5.0
 
@@ -139,13 +206,51 @@ class Heartbeat(Middleware):
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002  dramatiq's signature
         self._stop.set()
 
+    def before_process_message(self, broker: Any, message: Any) -> None:
+        broker.pulse.in_hand[_thread()] = (message.actor_name, time.monotonic())
+
+    def after_process_message(
+        self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        del message, result, exception
+        broker.pulse.in_hand.pop(_thread(), None)
+
+    def after_skip_message(self, broker: Any, message: Any) -> None:
+        self.after_process_message(broker, message)
+
     def _beat(self, broker: Any) -> None:
         while not self._stop.wait(self._every_seconds):
             try:
                 broker.do_qsize("heartbeat")
+                bury_the_dead(broker)
             except _NETWORK:
                 # The consumers meet the same outage and report it; the pulse returns with Redis.
                 continue
+
+
+def _thread() -> str:
+    return threading.current_thread().name
+
+
+def bury_the_dead(broker: RedisBroker) -> None:
+    """What dead workers had fetched is forgotten, and not given to others as dramatiq would: one of them may be what they died of,
+    and it would go from worker to worker for ever. The sweep hints again whatever is due. Raises redis' errors."""
+    client, space = broker.client, broker.namespace
+    dead: Any = client.zrangebyscore(
+        f"{space}:__heartbeats__", 0, current_millis() - broker.heartbeat_timeout
+    )
+    for name in (one.decode() for one in dead):
+        for queue in (*QUEUES, dq_name(SOON)):
+            acks = f"{space}:__acks__.{name}.{queue}"
+            letters: Any = client.smembers(acks)
+            if letters:
+                client.hdel(f"{space}:{queue}.msgs", *letters)
+                client.delete(acks)
+                log.info(
+                    "hints of a dead worker forgotten, the sweep will make up for them",
+                    extra={"action": "hints_forgotten", "queue": queue, "count": len(letters)},
+                )
+        client.zrem(f"{space}:__heartbeats__", name)
 
 
 def make_broker(url: str, namespace: str) -> SafeBroker:
@@ -159,8 +264,8 @@ def make_broker(url: str, namespace: str) -> SafeBroker:
             PeriodiqMiddleware(skip_delay=_SKIP_TICKS_AFTER),
             Heartbeat(),
         ],
-        # Crashed workers' hints come back by the sweep; this only tidies up after them.
-        maintenance_chance=20_000,
+        # Crashed workers' hints come back by the sweep: `bury_the_dead` tidies up after them, dramatiq never.
+        maintenance_chance=0,
         heartbeat_timeout=30_000,
     )
     for queue in QUEUES:
@@ -254,3 +359,14 @@ def queue_lengths(broker: Broker) -> dict[str, int] | None:
         return {name.removesuffix(".DQ"): int(n) for name, n in zip(names, pipe.execute(), strict=True)}
     except _NETWORK:
         return None
+
+
+@contextmanager
+def reaching_redis() -> Iterator[None]:
+    """Raises OutreachError where Redis does not answer: for those who ask on somebody's behalf."""
+    try:
+        yield
+    except _NETWORK as error:
+        raise OutreachError(
+            f"Redis does not answer: {error}", hint="nothing is lost meanwhile: leads wait in Postgres"
+        ) from None

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 
 from outreach.errors import ConfigurationError
@@ -26,15 +26,22 @@ POINTS: Mapping[str, str] = {
     "readback.in": "the answer to a doubt is written, it is not committed",
 }
 
+#: Those at which one knows which leads are in hand.
+OF_LEADS = frozenset({"perform.before", "claim.before"})
 _armed: Callable[[str], None] | None = None
+_deadly: Callable[[str, Collection[int | None]], None] | None = None
 
 
 def arm(text: str) -> None:
     """The process dies, as by kill -9, at the named point: `call.after`, or at its third passage: `call.after:3`.
 
-    Raises ConfigurationError where there is no such point.
+    `claim.before@7`: there, whenever it has lead 7 in hand. Raises ConfigurationError where there is no such point.
     """
-    global _armed
+    global _armed, _deadly
+    name, at_sign, lead = text.partition("@")
+    if at_sign:
+        _deadly = _killer_of(name, _lead_of(text, name, lead))
+        return
     name, passage = _read(text)
     passages = count(1)
 
@@ -49,6 +56,29 @@ def failpoint(name: str) -> None:
     """A boundary that `POINTS` names. One comparison, unless a point is armed."""
     if _armed is not None:
         _armed(name)
+
+
+def in_hand(name: str, *leads: int | None) -> None:
+    """At this point these leads are in hand. One comparison, unless one of them is to kill whoever has it."""
+    if _deadly is not None:
+        _deadly(name, leads)
+
+
+def _killer_of(name: str, lead_id: int) -> Callable[[str, Collection[int | None]], None]:
+    def die(at: str, leads: Collection[int | None]) -> None:
+        if at == name and lead_id in leads:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
+
+
+def _lead_of(text: str, name: str, lead: str) -> int:
+    if name not in OF_LEADS or not lead.isdecimal():
+        raise ConfigurationError(
+            f"OUTREACH_FAILPOINT={text!r} names no lead at a point that knows one",
+            hint=f"write {' or '.join(f'{point}@7' for point in sorted(OF_LEADS))} for lead 7",
+        )
+    return int(lead)
 
 
 def _read(text: str) -> tuple[str, int]:

@@ -14,6 +14,11 @@ def new_token(nbytes: int = 24) -> str:
     return secrets.token_urlsafe(nbytes)
 
 
+def new_bytes(count: int) -> bytes:
+    """Fresh random bytes."""
+    return secrets.token_bytes(count)
+
+
 def new_key() -> str:
     """A fresh unique key (UUID 4, as text)."""
     return str(uuid.uuid4())
@@ -30,9 +35,9 @@ def content_hash(value: Mapping[str, Any]) -> str:
     return digest(canonical)
 
 
-def keyed_digest(pepper: str, *parts: str) -> str:
-    """HMAC-SHA256 of the parts under the instance's pepper, in hex: how a suppressed identifier is remembered."""
-    return hmac.new(pepper.encode(), "\x1f".join(parts).encode(), hashlib.sha256).hexdigest()
+def keyed_digest(secret: str, *parts: str) -> str:
+    """HMAC-SHA256 of the parts under a secret, in hex."""
+    return hmac.new(secret.encode(), "\x1f".join(parts).encode(), hashlib.sha256).hexdigest()
 
 
 def bucket(*parts: str | int) -> float:

@@ -40,10 +40,12 @@ class Settings:
     production: bool = False
     #: where embedded servers keep their data
     data_dir: Path = field(default_factory=lambda: Path(".outreach"))
-    #: secret under which suppressed identifiers are remembered (HMAC)
-    pepper: str = "development-pepper"
+    #: secrets under which suppressed identifiers are remembered (HMAC), the current one first
+    pepper: str = field(default="development-pepper", repr=False)
+    #: keys under which credentials are stored (AES-256-GCM), the current one first; the default hides nothing
+    keys: str = field(default="development", repr=False)
     #: secret that signs opt-out links
-    link_secret: str = "development-link-secret"  # noqa: S105  the default is for development only
+    link_secret: str = field(default="development-link-secret", repr=False)
     #: what people see in opt-out links and webhook registrations
     public_url: str = "http://127.0.0.1:8000"
     port: int = 8000
@@ -63,8 +65,8 @@ class Settings:
     poll_seconds: float = 900.0
     #: how late a message may show up in the provider's inbox reads
     inbox_lag_seconds: float = 5.0
-    #: a hinted lead is not hinted again before this
-    hint_lease_seconds: float = 60.0
+    #: a hinted lead is not hinted again before this; with a tick it bounds what a lost hint costs (docs/guarantees.md)
+    hint_lease_seconds: float = 25.0
     #: how long a human may hold a claimed task
     task_claim_seconds: float = 900.0
     #: how old or how far ahead the stamp of a posted form may be
@@ -89,6 +91,12 @@ class Settings:
     json_logs: bool = False
 
     @classmethod
+    def of_folder(cls, data_dir: Path) -> "Settings":
+        """The defaults, on servers of that directory, but with the secrets of the environment: child processes read them there."""
+        said = cls.from_environment()
+        return cls(data_dir=data_dir, pepper=said.pepper, keys=said.keys, link_secret=said.link_secret)
+
+    @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment (or the given mapping). Raises ConfigurationError naming the variable at fault."""
         env = os.environ if environ is None else environ
@@ -102,6 +110,7 @@ class Settings:
             production=production,
             data_dir=Path(env.get("OUTREACH_DATA_DIR") or ".outreach"),
             pepper=read.secret("OUTREACH_PEPPER", defaults.pepper, production),
+            keys=_keys(read, defaults.keys, production),
             link_secret=read.secret("OUTREACH_LINK_SECRET", defaults.link_secret, production),
             public_url=env.get("OUTREACH_PUBLIC_URL") or defaults.public_url,
             port=read.whole("PORT", defaults.port, most=65_535),
@@ -140,6 +149,17 @@ class Settings:
             failpoint=env.get("OUTREACH_FAILPOINT") or None,
             json_logs=read.flag("OUTREACH_JSON_LOGS", production),
         )
+
+
+def _keys(read: "_Reader", default: str, production: bool) -> str:
+    """In production the key that everybody knows may only be among the older ones."""
+    keys = read.secret("OUTREACH_KEYS", default, production)
+    if production and keys.split(",")[0].strip() == default:
+        raise ConfigurationError(
+            "OUTREACH_KEYS begins with the development key, which everybody knows",
+            hint="outreach keys new prints one of your own",
+        )
+    return keys
 
 
 def inherited_environment() -> dict[str, str]:

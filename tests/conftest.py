@@ -44,9 +44,13 @@ def _on_server(url: str, statement: str) -> None:
 @pytest.fixture(scope="session")
 def template(servers: Servers) -> str:
     """The name of a migrated database that tests are copied from."""
-    _on_server(servers.database_url, "CREATE DATABASE outreach_template")
-    url = _database_url(servers.database_url, "outreach_template")
-    database = Database(url, pool_size=1)
+    return make_template(servers.database_url)
+
+
+def make_template(server_url: str) -> str:
+    """Migrate a database there that others are copied from; its name."""
+    _on_server(server_url, "CREATE DATABASE outreach_template")
+    database = Database(_database_url(server_url, "outreach_template"), pool_size=1)
     migrate(database, MONDAY)
     database.close()
     return "outreach_template"

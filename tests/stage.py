@@ -20,13 +20,14 @@ from outreach.engine.kinds import Channel
 from outreach.limits.limiter import Limiter, MemoryLimiter
 from outreach.models import accounts, instance
 from outreach.models.base import Database, Row, Tx, to_json
-from outreach.providers.base import Provider
+from outreach.providers.base import AccountRef, Provider
 from outreach.providers.registry import build_providers
 from outreach.providers.twitter import TwitterWebhooks
 from outreach.runtime.accept import accept
 from outreach.runtime.advance import advance
 from outreach.runtime.alerting import watch
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_place, full_ref, sealed_account, sealed_app
 from outreach.runtime.digest import digest
 from outreach.runtime.draining import drain_person
 from outreach.runtime.enroll import enroll
@@ -41,7 +42,9 @@ from outreach.runtime.publish import Published, publish
 from outreach.runtime.reconcile import reconcile
 from outreach.runtime.refresh import refresh
 from outreach.runtime.resolve import resolve
+from outreach.runtime.retaining import retain
 from outreach.runtime.seal import seal_due
+from outreach.runtime.suspect import try_lead
 from outreach.runtime.tick import tick
 from outreach.settings import Settings
 from outreach.simulator import (
@@ -54,6 +57,7 @@ from outreach.simulator import (
     id_of_handle,
 )
 from outreach.simulator.witness import Deed, read_witness
+from outreach.vault import Sealed
 
 MONDAY = datetime.fromisoformat("2026-01-05T12:00:00+00:00")
 SECRET = "sim-consumer-secret"
@@ -61,6 +65,7 @@ HOOK = "http://127.0.0.1:8000/webhooks/twitter/sim"
 
 _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "advance_lead": advance,
+    "try_lead": try_lead,
     "digest_inbound": digest,
     "check_for_reply": poll,
     "look_up_relationships": look_up,
@@ -70,6 +75,7 @@ _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "refresh_token": refresh,
     "watch_alerts": lambda ctx, _: watch(ctx),
     "deliver_notices": lambda ctx, _: deliver(ctx),
+    "retain_content": lambda ctx, _: retain(ctx),
     "send_heartbeat": lambda ctx, _: beat(ctx),
     "join_by_segment": join,
     "seal_events": lambda ctx, going_on: seal_due(ctx, bool(going_on)),
@@ -96,6 +102,14 @@ class House:
     def db(self) -> Database:
         return self.ctx.db
 
+    def sealed(self, token: str, account: str = "we", column: str = "access_token") -> Sealed:
+        """A token of that account of ours, as it is stored."""
+        return self.ctx.vault.seal(token, account_place("twitter", id_of_handle(account), column))
+
+    def opened(self, account: Row) -> AccountRef:
+        """The account with its credentials in plain text. `account`: its row."""
+        return full_ref(self.ctx.vault, self.db.run(lambda tx: accounts.get(tx, account["id"])))
+
     # --- the world ---------------------------------------------------------------------------------------------
 
     def account(self, name: str = "we", *, follow_permitted: bool = True, **changes: Any) -> int:
@@ -109,7 +123,10 @@ class House:
         def work(tx: Tx) -> int:
             app: dict[str, Any] = {"name": "sim", "channel": "twitter", "client_id": "sim-client", "client_secret": None, "consumer_secret": SECRET,
                    "caps": {}, "now": self.clock.now()}  # fmt: skip
-            return accounts.insert(tx, {**values, "app_id": accounts.put_app(tx, app), **changes})
+            app_id = accounts.put_app(tx, sealed_app(self.ctx.vault, app))
+            return accounts.insert(
+                tx, sealed_account(self.ctx.vault, {**values, "app_id": app_id, **changes})
+            )
 
         return self.db.run(work)
 
@@ -153,7 +170,7 @@ class House:
         """One more handle of a person."""
         row = tx.one(
             "INSERT INTO identity (kind, value, shown, hmac, person_id, created_at) VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
-            (kind, value, value, self.ctx.identifier_digest(kind, value), person_id, self.clock.now()),
+            (kind, value, value, self.ctx.peppers.digest(kind, value), person_id, self.clock.now()),
         )
         return int(row["id"])
 

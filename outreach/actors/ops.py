@@ -9,6 +9,7 @@ from outreach.runtime.heartbeat import beat
 from outreach.runtime.notifying import deliver
 from outreach.runtime.reconcile import reconcile
 from outreach.runtime.refresh import refresh
+from outreach.runtime.retaining import retain
 from outreach.runtime.seal import seal_due
 
 
@@ -31,6 +32,13 @@ def refresh_token(account_id: int) -> None:
     """Fetch fresh tokens for an account."""
     app = current()
     app.hint(refresh(app.context, account_id))
+
+
+@dramatiq.actor(queue_name="engine")
+def retain_content(_nothing: int) -> None:
+    """Let go what was kept for long enough, and what somebody asked us to delete."""
+    app = current()
+    app.hint(retain(app.context))
 
 
 @dramatiq.actor(queue_name="engine")

@@ -6,7 +6,7 @@ again changes nothing. An import never lifts an opt-out, never assumes a basis, 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO
 
@@ -16,18 +16,20 @@ from outreach.audience.consent_rows import BASES
 from outreach.audience.identifiers import Identifier
 from outreach.audience.linking import UNIQUE_KINDS, Known, Linking, link_rows
 from outreach.audience.reading import BadLine, Record, Table, open_table
+from outreach.audience.remembering import digests_of
 from outreach.audience.report import LISTED, Hub, ImportReport, Merge
 from outreach.audience.rows import Columns, Reject, Row, parse_columns, read_row
 from outreach.errors import ConflictError, UsageError
-from outreach.ids import keyed_digest
-from outreach.models import audience, identities, permissions
+from outreach.models import audience, deletions, identities, permissions
 from outreach.models.base import Database, Tx
 from outreach.models.identities import pages
+from outreach.peppers import Peppers
 
 #: Rows per transaction.
 SLICE = 100_000
 #: Sources that the engine writes itself: a link of that source means what the engine saw, not what a file says.
 _OWN_SOURCES = frozenset({"resolved", "engine", "inbound"})
+_ERASED = "it names somebody who asked to be erased: nothing of it was stored"
 _TRIES = 3
 _HUBS = 10
 
@@ -188,6 +190,8 @@ class Written:
     repeated: int
     bases_new: int
     suppressed: int
+    #: lines that were left out, because they name somebody who was erased
+    erased: frozenset[int] = frozenset()
 
 
 def _written(
@@ -221,7 +225,19 @@ def _write(
     tx: Tx, rows: list[Row], order: Order, report: ImportReport, pepper: str, now: datetime
 ) -> Written:
     identities.lock_audience(tx)
-    return _write_in_turn(tx, rows, order, report, pepper, now)
+    erased = _erased_lines(tx, rows, pepper)
+    kept = [row for row in rows if row.line not in erased]
+    return replace(_write_in_turn(tx, kept, order, report, pepper, now), erased=erased)
+
+
+def _erased_lines(tx: Tx, rows: list[Row], pepper: str) -> frozenset[int]:
+    """Lines that name somebody who asked to be erased: nothing of them is stored again, not even that they stood in a file."""
+    if not deletions.any_erased(tx):
+        return frozenset()
+    peppers = Peppers.of(pepper)
+    digests = [[d for i in row.identifiers for d in peppers.digests(i.kind, i.value)] for row in rows]
+    erased, _ = deletions.unwanted(tx, [digest for some in digests for digest in some], [])
+    return frozenset(row.line for row, some in zip(rows, digests, strict=True) if not erased.isdisjoint(some))
 
 
 def _write_in_turn(
@@ -231,7 +247,7 @@ def _write_in_turn(
     assembly = assemble(
         rows,
         linking,
-        hmac_of=lambda i: keyed_digest(pepper, i.kind, i.value),
+        hmac_of=_digests(tx, linking, Peppers.of(pepper)).__getitem__,
         take_ids=lambda table, count: identities.take_ids(tx, table, count),
     )
     stopped = _stopped(tx, assembly)
@@ -262,6 +278,12 @@ def _known(tx: Tx, rows: list[Row]) -> Known:
         links=identities.known_links(tx, ids),
         degrees=identities.link_degrees(tx, ids),
     )
+
+
+def _digests(tx: Tx, linking: Linking, peppers: Peppers) -> dict[Identifier, str]:
+    """Of the identifiers that are new here: the digest under which each is written down."""
+    new = [i for i, known in zip(linking.identifiers, linking.known, strict=True) if known is None]
+    return dict(zip(new, digests_of(tx, peppers, [(i.kind, i.value) for i in new]), strict=True))
 
 
 def _stopped(tx: Tx, assembly: Assembly) -> dict[int, str]:
@@ -336,6 +358,10 @@ def _add(report: ImportReport, written: Written, persons: set[int]) -> None:
     report.profiles.update(written.profiles)
     report.bases_new += written.bases_new
     report.suppressed += written.suppressed
+    report.erased += len(written.erased)
+    report.accepted -= len(written.erased)
+    for line in sorted(written.erased):
+        report.reject(Reject(line=line, reason=_ERASED))
     report.largest_person = max([report.largest_person, *(g.size for g in linking.partition.groups())])
     report.would_merge += [
         Merge(

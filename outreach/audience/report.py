@@ -66,6 +66,8 @@ class ImportReport:
     bases_new: int = 0
     #: persons suppressed at once, because one of their identifiers had opted out before
     suppressed: int = 0
+    #: rows that name somebody who asked to be erased: nothing of them was stored
+    erased: int = 0
     largest_person: int = 0
     would_merge: list[Merge] = field(default_factory=list)
     hubs: list[Hub] = field(default_factory=list)
@@ -114,6 +116,7 @@ class ImportReport:
             "persons_known",
             "bases_new",
             "suppressed",
+            "erased",
         )
         counters: Mapping[str, Counter[str]] = {
             "identities_new": self.identities_new,

@@ -12,14 +12,17 @@ from typing import Any
 import httpx
 
 from outreach.app import App
+from outreach.chaos.ground import Disk
 from outreach.chaos.proxy import Proxy
+from outreach.chaos.switching import Pause, pause, resume
 from outreach.embedded.servers import Servers
 from outreach.embedded.supervisor import Supervisor
 from outreach.errors import NotFound, OutreachError, UsageError
 from outreach.ids import bucket
 from outreach.models import chaos
 from outreach.models.base import UNREACHABLE
-from outreach.rehearsal.stage import Stage, worker
+from outreach.rehearsal import world
+from outreach.rehearsal.stage import Stage, old_worker, worker
 from outreach.runtime import hints
 from outreach.runtime.merge import merge
 from outreach.runtime.optout import opt_out
@@ -40,9 +43,15 @@ class Field:
     to_postgres: Proxy
     to_redis: Proxy
     to_provider: Proxy
+    #: how long the blows last, in real seconds
+    seconds: float = 0.0
+    #: what Postgres lies on, where that can be filled
+    disk: Disk | None = None
     done: Counter[str] = field(default_factory=Counter)
     #: seconds that each opt-out took to be acknowledged where nothing of that person was under way
     acknowledged: list[float] = field(default_factory=list)
+    #: every turn of the kill switch
+    pauses: list[Pause] = field(default_factory=list)
     _throws: Counter[str] = field(default_factory=Counter)
     _frozen: set[str] = field(default_factory=set)
     #: the point at which the victim that was started last is to die
@@ -123,6 +132,11 @@ class Field:
         if point:
             self.done[f"killed at {point}"] += 1
 
+    def start_old(self, name: str) -> None:
+        """One more worker, of the older release."""
+        self.supervisor.start(old_worker(self.stage, name))
+        self.done["older workers"] += 1
+
     def start_skewed(self, name: str, seconds: float) -> None:
         """One more worker, on a machine whose clock is wrong."""
         module = ("outreach.cli.skewed", str(seconds))
@@ -137,11 +151,46 @@ class Field:
         self.servers.crash_postgres()
         self.done["postgres restarted"] += 1
 
+    def fill_disk(self) -> None:
+        """Not a byte more fits on Postgres's disk; every other time a new piece of its log is wanted at once, too, and it panics."""
+        assert self.disk is not None
+        self.disk.fill()
+        self.done["disk filled"] += 1
+        db = self.app.context.db
+        try:
+            db.run(chaos.want_room)
+        except UNREACHABLE:
+            self.done["writes refused"] += 1
+        if self.done["disk filled"] % 2 == 0:
+            try:
+                db.run(chaos.want_new_log)
+            except UNREACHABLE:
+                self.done["postgres panicked"] += 1
+
+    def empty_disk(self) -> None:
+        """There is room again. What was written meanwhile is checkpointed, or its log alone would fill the disk one day."""
+        assert self.disk is not None
+        self.disk.empty()
+        with contextlib.suppress(*UNREACHABLE):  # it is starting up, which ends with a checkpoint
+            self.app.context.db.run(chaos.checkpoint)
+
     def flush_redis(self) -> None:
         """Every hint and every counter is gone."""
         assert self.servers.flush_valkey is not None
         self.servers.flush_valkey()
         self.done["redis flushed"] += 1
+
+    def kill_redis(self) -> None:
+        """kill -9 of the server. It comes back empty."""
+        assert self.servers.kill_valkey is not None
+        self.servers.kill_valkey()
+        self.done["redis killed"] += 1
+
+    def take_redis_away(self) -> None:
+        """Nobody gets a connection, and those that there were are reset."""
+        self.to_redis.refusing = True
+        self.to_redis.cut()
+        self.done["redis away"] += 1
 
     def provider(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """What goes wrong at the provider from now on."""
@@ -184,6 +233,20 @@ class Field:
         lead = self.app.context.db.run(lambda tx: chaos.poison_one(tx, int(self.throw("poison") * 1_000_000)))
         self.done["poisoned"] += lead is not None
 
+    def switch_off(self, scope: str) -> None:
+        """A human turns the kill switch: of everything, an account, the sequence, or a person to whom a call is under way."""
+        account = self.one_of(sorted(world.ACCOUNTS), "account")
+        found = pause(self.app, scope, account, self._being_called() or self._somebody())
+        if found is not None:
+            self.pauses.append(found)
+            self.done[f"{scope} paused"] += 1
+            self.done["calls under way at a pause"] += len(found.calls)
+
+    def switch_on(self) -> None:
+        """What was turned off last goes on."""
+        if self.pauses and self.pauses[-1].until is None:
+            resume(self.app, self.pauses[-1])
+
     def _somebody(self) -> int | None:
         return self.app.context.db.run(lambda tx: chaos.person_under_way(tx, self._lot()))
 
@@ -215,6 +278,9 @@ class Field:
             thread.join(timeout=10)
         self.thaw()
         self.end_victim()
+        self.switch_on()
+        if self.disk is not None:
+            self.disk.empty()
         for proxy in (self.to_postgres, self.to_redis, self.to_provider):
             proxy.flow()
         self.provider([])

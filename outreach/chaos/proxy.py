@@ -119,10 +119,10 @@ class Proxy:
             act = self.tamper(chunk)
             if act is Act.BEFORE:
                 return
+            link.loses_answer = link.loses_answer or act is not Act.WHOLE
             if act is Act.HALF:
                 link.server.sendall(chunk[: len(chunk) // 2])
                 return
-            link.loses_answer = link.loses_answer or act is Act.AFTER
             link.server.sendall(chunk)
 
     def _to_client(self, link: "_Link") -> None:

@@ -6,13 +6,17 @@ The numbers F1 to F20 are those of the list of faults in docs/guarantees.md.
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
 from outreach.chaos.field import Field
+from outreach.chaos.ground import Ground, as_they_are, on_a_small_disk
 from outreach.chaos.proxy import Act
+from outreach.chaos.switching import SCOPES
 from outreach.chaos.tampering import try_to_tamper
+from outreach.embedded.servers import Servers
 from outreach.failpoints import POINTS
 from outreach.models.base import UNREACHABLE
 from outreach.rehearsal.stage import Stage
@@ -43,6 +47,9 @@ class Scenario:
     stage: Callable[[Stage], Stage] = lambda stage: stage
     #: what is tried when everything has ended; what went unnoticed, a line each
     trial: Callable[[Field], Sequence[str]] = lambda _field: ()
+    ground: Callable[[Servers], AbstractContextManager[Ground]] = as_they_are
+    #: an older release runs beside this one
+    needs_old: bool = False
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -117,19 +124,38 @@ def _flushes(field: Field) -> Iterator[float]:
             field.done["redis connections cut"] += 1
 
 
+#: Of the time of the blows, that is how long Redis is away in one go. At intensity 1: 36 s, which is 36 leases of a hint here, 72 ticks, and
+#: longer than every back-off there is; ten minutes are 24 leases and 10 ticks as they are by default.
+_AWAY = 0.4
+
+
 def _redis_outage(field: Field) -> Iterator[float]:
+    long = max(3.0, field.seconds * _AWAY)
     while True:
         yield field.between(1.5, 3.0)
-        field.to_redis.refusing = True
-        field.to_redis.cut()
-        field.done["redis away"] += 1
-        yield field.between(3.0, 6.0, "outage")
-        field.to_redis.refusing = False
+        field.take_redis_away()
+        yield long
+        long = field.between(3.0, 6.0, "outage")
+        field.to_redis.flow()
         yield field.between(1.5, 3.0)
         field.to_redis.stall()
         field.done["redis stalled"] += 1
         yield field.between(2.0, 4.0, "stall")
         field.to_redis.flow()
+
+
+def _disk_full(field: Field) -> Iterator[float]:
+    while True:
+        yield field.between(1.5, 3.0)
+        field.fill_disk()
+        yield field.between(2.0, 6.0, "full")
+        field.empty_disk()
+
+
+def _redis_killed(field: Field) -> Iterator[float]:
+    while True:
+        yield field.between(1.5, 3.5)
+        field.kill_redis()
 
 
 # --- the provider and its messages ------------------------------------------------------------------------------------
@@ -197,7 +223,20 @@ def _clocks(field: Field) -> Iterator[float]:
         yield 1.0
 
 
+#: The lead that kills every process which has it in its hands. They are numbered from 1 on in an empty database.
+_DEADLY = 7
+
+
+def _with_a_deadly_lead(stage: Stage) -> Stage:
+    return replace(stage, for_workers={"OUTREACH_FAILPOINT": f"perform.before@{_DEADLY}"})
+
+
+def _with_short_leases(stage: Stage) -> Stage:
+    return replace(stage, settings=replace(stage.settings, hint_lease_seconds=1.0))
+
+
 def _poison(field: Field) -> Iterator[float]:
+    field.done["leads that kill their process"] = 1
     for _ in range(8):
         yield 0.8
         field.poison()
@@ -216,6 +255,24 @@ def _merges(field: Field) -> Iterator[float]:
     while True:
         yield 0.6
         field.opt_somebody_out()
+
+
+def _releases(field: Field) -> Iterator[float]:
+    """A roll-out that is never over: two workers of each release, and one after the other is replaced."""
+    for number in (1, 2):
+        field.start_old(f"worker-old-{number}")
+    while True:
+        yield field.between(0.8, 2.0)
+        field.kill("worker", signal.SIGTERM, signal.SIGTERM)
+
+
+def _switches(field: Field) -> Iterator[float]:
+    for scope in cycle(SCOPES):
+        yield field.between(0.5, 1.5)
+        field.switch_off(scope)
+        # longer than a call may take: whatever was under way has ended, and nothing else may have begun
+        yield field.stage.settings.call_deadline_seconds + 0.3
+        field.switch_on()
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------
@@ -254,7 +311,9 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="commits", faults="F4", says="commits whose acknowledgement never arrives", plan=_commits, smoke=True),
     Scenario(name="flushes", faults="F5, F20", says="everything in Redis lost, again and again, while every cap is tight; its connections cut", plan=_flushes,
              provider=(), smoke=True, stage=lambda stage: replace(stage, caps=dict.fromkeys(stage.caps, "3/hour; 40/day"))),
-    Scenario(name="redis-outage", faults="F6", says="Redis away for seconds, then stalled without a word", plan=_redis_outage),
+    Scenario(name="redis-killed", faults="F5", says="Redis killed (kill -9) again and again, empty when it comes back", plan=_redis_killed),
+    Scenario(name="redis-outage", faults="F6", says="Redis away for longer than any lease or back-off, then stalled without a word", plan=_redis_outage,
+             stage=_with_short_leases),
     Scenario(name="network", faults="F7", says="a quarter of all calls cut before, in, or after the request", plan=_network),
     Scenario(name="silent", faults="F8", says="a provider that accepts and says nothing, and shows it late", plan=_wait, provider=_SILENT),
     Scenario(name="webhooks", faults="F9", says="webhooks doubled five times, out of order, late, lost, wrongly signed", plan=_wait, provider=_WEBHOOKS),
@@ -262,8 +321,12 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="hints", faults="F11", says="five schedulers, and every hint twenty times over", plan=_hints,
              stage=lambda stage: replace(stage, schedulers=5)),
     Scenario(name="terms", faults="F12", says="workers told to end twice (SIGTERM, SIGTERM), every second", plan=_terms),
-    Scenario(name="poison", faults="F14", says="leads that nobody can read", plan=_poison),
+    Scenario(name="releases", faults="F13", says="workers of an older release (--old PATH) beside ours, all replaced again and again", plan=_releases, needs_old=True),
+    Scenario(name="poison", faults="F14", says="leads that nobody can read, and one that kills every process which looks at it", plan=_poison,
+             stage=_with_a_deadly_lead),
+    Scenario(name="disk-full", faults="F15", says="Postgres's disk filled to the last byte, and emptied again", plan=_disk_full, ground=on_a_small_disk),
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
+    Scenario(name="switches", faults="pauses", says="everything, an account, the sequence, a human paused in the middle of calls", plan=_switches, provider=_LATE),
     Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
     Scenario(name="tampering", faults="F18", says="the sealed log edited, cut, reordered by a superuser, after workers were killed while it was sealed",
              plan=_seals, trial=_tamper),

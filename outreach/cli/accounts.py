@@ -56,9 +56,12 @@ def add(
         **values_of(base_url=base_url, zone=zone, caps=caps, pace=pace, follow_permitted=follow_permitted, dm_mode=dm_mode, reason=reason),
     }  # fmt: skip
     secrets = read_secrets(tokens)
+    from outreach.runtime.credentials import require_own_key
+
     with opened(ctx) as app:
+        require_own_key(app.context.vault, base_url)
         _require_owner(app.context, values, secrets)
-        account_id = app.context.db.run(lambda tx: _add(tx, app.context.clock, app_name, values, secrets))
+        account_id = app.context.db.run(lambda tx: _add(app.context, tx, app_name, values, secrets))
     output.done({"id": account_id, "name": name}, f"added account {name} ({account_id})", as_json)
 
 
@@ -82,11 +85,14 @@ def _require_owner(context: "Context", values: Mapping[str, Any], secrets: Mappi
         note(f"whose token this is could not be asked ({answer.detail or answer.reason}); outreach account check {values['name']} asks again")  # fmt: skip
 
 
-def _add(tx: Any, clock: Any, app_name: str, values: Mapping[str, Any], secrets: Mapping[str, str]) -> int:
+def _add(
+    context: "Context", tx: Any, app_name: str, values: Mapping[str, Any], secrets: Mapping[str, str]
+) -> int:
     from outreach.engine.events import EventKind
     from outreach.models import accounts, events
+    from outreach.runtime.credentials import sealed_account, sealed_app
 
-    now = clock.at(tx.database_now())
+    now = context.clock.at(tx.database_now())
     if any(row["name"] == values["name"] for row in accounts.listed(tx)):
         raise UsageError(f"there is an account {values['name']!r} already", hint="give it another name")
     if accounts.by_external_ids(tx, [(values["channel"], values["external_id"])]):
@@ -98,7 +104,9 @@ def _add(tx: Any, clock: Any, app_name: str, values: Mapping[str, Any], secrets:
         key: secrets.get(key) for key in ("client_id", "client_secret", "consumer_secret")
     }
     mine = {key: secrets.get(key) for key in ("access_token", "refresh_token")}
-    account_id = accounts.insert(tx, {**values, **mine, "app_id": accounts.put_app(tx, app), "now": now})
+    account_id = accounts.insert(
+        tx, sealed_account(context.vault, {**values, **mine, "app_id": accounts.put_app(tx, sealed_app(context.vault, app)), "now": now})
+    )  # fmt: skip
     added = events.Event(kind=EventKind.ACCOUNT_ADDED, at=now, actor=operator(), account_id=account_id)
     events.append(tx, [added])
     return account_id

@@ -59,7 +59,7 @@ def import_file(
         output.document(report.as_json())
     else:
         _say_report(report)
-    if not report.accepted:
+    if not report.accepted and not report.erased:
         raise OutreachError(
             f"nobody was imported: none of the {report.rows} rows of {report.file} identifies anybody",
             hint="the lines above say why; mend the file, or say what its columns are: --map COLUMN=FIELD",
@@ -76,6 +76,7 @@ def _say_report(report: "ImportReport") -> None:
             "links new": report.links_new,
             "bases new": f"{report.bases_new} ({report.basis or 'none claimed'})",
             "suppressed at once": report.suppressed,
+            "left out": f"{report.erased}, who asked to be erased" if report.erased else "nobody",
         }
     )
     say()
@@ -162,32 +163,6 @@ def merge(
     stopped = f", {len(answer.stopped)} doubled lead(s) stopped" if answer.stopped else ""
     sentence = f"{alias(answer.gone)} is now {alias(answer.kept)} ({answer.kept}){stopped}"
     output.done(output.plain(answer), sentence, as_json)
-
-
-@audience.command()
-def erase(
-    ctx: typer.Context,
-    who: _Who,
-    confirm: Annotated[bool, typer.Option("--yes", help="There is no way back.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Forget a person: suppress, wait for calls under way, erase. A re-import of the same identifiers stays blocked."""
-    from outreach.audience.aliases import alias
-    from outreach.cli.who import find_person
-    from outreach.errors import InDoubt, UsageError
-    from outreach.runtime.erase import erase as erased
-
-    if not confirm:
-        raise UsageError("an erasure cannot be taken back", hint="say so with --yes")
-    with opened(ctx) as app:
-        person_id = find_person(app.context.db, who)
-        done = erased(app.context, person_id, by=operator())
-    if not done:
-        raise InDoubt(
-            f"{alias(person_id)} is suppressed; a call to them is still under way",
-            hint="run this again in a minute: it is erased once that call has drained",
-        )
-    output.done({"person": person_id, "erased": True}, f"{alias(person_id)} is erased", as_json)
 
 
 @audience.command("mark-test")

@@ -1,26 +1,31 @@
 """`outreach chaos`: the suite of faults, judged by the provider's own log."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from outreach.cli import output
 from outreach.cli.output import AsJson, note, say
 from outreach.cli.session import read_settings
-from outreach.errors import UsageError
+from outreach.errors import OutreachError, UsageError
 
 if TYPE_CHECKING:
-    from outreach.chaos.running import Result
+    from outreach.chaos.running import Failed, Result, Skipped
     from outreach.chaos.scenarios import Scenario
+    from outreach.embedded.servers import Servers
 
 #: Where the variants are that break a promise on purpose: with the tests, never in the product.
 _BROKEN = "tests.chaos.broken"
+#: Where whole histories are played in one process, in any order; and how many of them at intensity 1.
+_ANY_ORDER, _HISTORIES = "tests.scenario.any_order", 500
 PROTOCOLS = ("ours", "naive", "jobqueue", "no_drain", "no_ledger_caps")
 #: Real seconds of blows, and people: at intensity 1, and of the smoke test.
 _SECONDS, _LEADS = 90.0, 500
@@ -53,19 +58,19 @@ def chaos(
             help="ours; or a variant broken on purpose, to see the judge bite: " + ", ".join(PROTOCOLS[1:])
         ),
     ] = "ours",
+    old: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of an older release (a checkout, say): `releases` runs its workers, too."
+        ),
+    ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Name the scenarios, and run none.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where its servers keep their data.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Break everything on purpose, on servers of its own; exits 1 if anything was doubled, lost, over a cap, after an opt-out, or went unnoticed."""
-    from outreach.chaos.scenarios import SCENARIOS
-
     if list_all:
-        rows = [
-            {"name": s.name, "faults": s.faults, "what is broken": s.says, "smoke": s.smoke}
-            for s in SCENARIOS
-        ]
-        output.listing(rows, ("name", "faults", "what is broken", "smoke"), as_json)
+        _list(as_json)
         return
     chosen = _chosen(scenario or [], smoke=smoke, full=full)
     leads, seconds = (
@@ -74,10 +79,30 @@ def chaos(
         else (_SMOKE_LEADS, _SMOKE_SECONDS)
     )
     folder = (data_dir or read_settings(ctx).data_dir) / "chaos"
-    results = _run(chosen, folder, seed=seed, leads=leads, seconds=seconds, protocol=protocol)
-    _report(results, as_json, protocol=protocol, intensity=intensity if full else None, seed=seed)
-    if any(_is_broken(one) for one in results):
+    _require_release(old)
+    results = _run(chosen, folder, seed=seed, leads=leads, seconds=seconds, protocol=protocol, old=old)
+    played = _any_order(intensity) if full and protocol == "ours" else None
+    _report(
+        results, played, as_json, folder, protocol=protocol, intensity=intensity if full else None, seed=seed
+    )
+    if any(one.red for one in results) or (played and played["red"]):
         raise typer.Exit(1)
+
+
+def _list(as_json: bool) -> None:
+    from outreach.chaos.scenarios import SCENARIOS
+
+    rows = [
+        {"name": s.name, "faults": s.faults, "what is broken": s.says, "smoke": s.smoke} for s in SCENARIOS
+    ]
+    output.listing(rows, ("name", "faults", "what is broken", "smoke"), as_json)
+
+
+def _require_release(old: Path | None) -> None:
+    if old is not None and not (old / "outreach" / "__init__.py").is_file():
+        raise UsageError(
+            f"{old} is no folder of ours: there is no outreach/__init__.py in it", hint="name a checkout"
+        )
 
 
 def _chosen(names: Sequence[str], *, smoke: bool, full: bool) -> "list[Scenario]":
@@ -97,7 +122,7 @@ def _worker(protocol: str) -> tuple[str, ...]:
     output.require_word("protocol", protocol, PROTOCOLS)
     if protocol == "ours":
         return ("outreach",)
-    if find_spec(_BROKEN.partition(".")[0]) is None or find_spec(_BROKEN) is None:
+    if not _is_here(_BROKEN):
         raise UsageError(
             f"--protocol {protocol} is a variant that breaks a promise on purpose, and lives with the tests",
             hint="run it in a checkout of the project: python -m outreach chaos --protocol ...",
@@ -107,36 +132,83 @@ def _worker(protocol: str) -> tuple[str, ...]:
     return (_BROKEN, protocol)
 
 
+def _is_here(module: str) -> bool:
+    """Is this a checkout, with the tests beside the product?"""
+    return find_spec(module.partition(".")[0]) is not None and find_spec(module) is not None
+
+
+def _any_order(intensity: float) -> dict[str, Any] | None:
+    """The engine in one process, a history for each seed: what it says of itself. None: it lives with the tests, which are not here."""
+    count = max(30, round(_HISTORIES * min(intensity, 1)))
+    again = f"python -m {_ANY_ORDER} --seeds {count}"
+    if not _is_here(_ANY_ORDER):
+        note(f"histories in any order were not played: they live with the tests. In a checkout: {again}")
+        return None
+    note(f"{count} histories in any order, in one process: {again}")
+    words = [sys.executable, "-m", _ANY_ORDER, "--seeds", str(count)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  our own words, no shell
+    lines = done.stdout.splitlines()
+    if not lines:
+        raise OutreachError(f"the histories could not be played: it ended with {done.returncode}", hint=again)
+    found: dict[str, Any] = json.loads(lines[-1])
+    note(f"  {found['seeds']} histories, {len(found['red'])} red, {found['seconds']:g} s")
+    return found
+
+
 def _run(
-    chosen: "Sequence[Scenario]", folder: Path, *, seed: int, leads: int, seconds: float, protocol: str
-) -> "list[Result]":
-    from outreach.chaos.running import run_scenario
-    from outreach.embedded.servers import start_servers
+    chosen: "Sequence[Scenario]",
+    folder: Path,
+    *,
+    seed: int,
+    leads: int,
+    seconds: float,
+    protocol: str,
+    old: Path | None,
+) -> "list[Result | Skipped | Failed]":
+    from outreach.chaos.ground import NotHere
+    from outreach.chaos.running import Failed, Skipped, run_scenario, start_own
     from outreach.embedded.supervisor import interrupted_by_signals
-    from outreach.settings import Settings
 
     worker = _worker(protocol)
     folder.mkdir(parents=True, exist_ok=True)
-    results = []
+    results: list[Result | Skipped | Failed] = []
     with interrupted_by_signals(), ExitStack() as stack:
-        servers = stack.enter_context(start_servers(Settings(data_dir=folder)))
+        servers: Servers | None = start_own(stack, folder)
         for one in chosen:
             note(f"{one.name} ({one.faults}): {one.says}")
-            result = run_scenario(
-                one,
-                servers,
-                folder,
-                seed=seed,
-                leads=leads,
-                seconds=seconds,
-                say=lambda _line: None,
-                worker_module=worker,
-            )
-            for finding in (*result.verdict.findings, *result.unnoticed):
-                note(f"  {finding}")
-            note(f"  {_in_words(result)}")
-            results.append(result)
+            try:
+                servers = servers or start_own(stack, folder)
+                result = run_scenario(
+                    one,
+                    servers,
+                    folder,
+                    seed=seed,
+                    leads=leads,
+                    seconds=seconds,
+                    say=lambda _line: None,
+                    worker_module=worker,
+                    old=old.absolute() if old else None,
+                )
+            except NotHere as skipped:
+                note(f"  skipped: {skipped}")
+                results.append(Skipped(scenario=one.name, seed=seed, why=str(skipped)))
+            except Exception as error:
+                # The others' results are not lost with it. Whatever it has done to the servers, they are others afterwards.
+                results.append(Failed(scenario=one.name, seed=seed, error=f"{type(error).__name__}: {error}"))
+                note(f"  the suite failed: {results[-1].line()['error']}")
+                servers = None
+                with suppress(Exception):
+                    stack.close()
+            else:
+                _note(result)
+                results.append(result)
     return results
+
+
+def _note(result: "Result") -> None:
+    for finding in (*result.verdict.findings, *result.unnoticed):
+        note(f"  {finding}")
+    note(f"  {_in_words(result)}")
 
 
 def _in_words(result: "Result") -> str:
@@ -144,35 +216,40 @@ def _in_words(result: "Result") -> str:
     return f"{result.elapsed_s:g} s; broken: {broken}; in doubt on the way: {result.doubted}"
 
 
-def _is_broken(result: "Result") -> bool:
-    v = result.verdict
-    return bool(
-        v.duplicates or v.lost or v.over_cap or v.after_opt_out or result.after_pause or result.unnoticed
-    )
-
-
 def _report(
-    results: "Sequence[Result]", as_json: bool, *, protocol: str, intensity: float | None, seed: int
-) -> None:
+    results: "Sequence[Result | Skipped | Failed]", played: dict[str, Any] | None, as_json: bool, folder: Path, *, protocol: str, intensity: float | None,
+    seed: int,
+) -> None:  # fmt: skip
     from outreach.chaos.scenarios import named
 
     lines = [one.line() for one in results]
-    total = {name: sum(line[name] for line in lines) for name in _SUMS}
+    total = {name: sum(line.get(name, 0) for line in lines) for name in _SUMS}
     if as_json:
         say(
             json.dumps(
-                {"protocol": protocol, "intensity": intensity, "scenarios": lines, "total": total},
+                {
+                    "protocol": protocol,
+                    "intensity": intensity,
+                    "any_order": played,
+                    "scenarios": lines,
+                    "total": total,
+                },
                 ensure_ascii=False,
             )
         )
         return
     rows = [{**line, "faults": named(line["name"]).faults} for line in lines]
     output.table([*rows, {"name": "total", **total}], _COLUMNS)
-    red = [one.scenario for one in results if _is_broken(one)]
+    for line in lines:
+        if "skipped" in line:
+            say(f"{line['name']} was skipped: {line['skipped']}")
+        if "error" in line:
+            say(f"{line['name']} is not judged, the suite itself failed: {line['error']}")
+    red = [one.scenario for one in results if one.red]
     if red:
         again = " ".join(f"--scenario {name}" for name in red)
         note(
-            f"red. To plan the same blows again: outreach chaos {again} --seed {seed}; witness files: {results[0].witness.parent}"
+            f"red. To plan the same blows again: outreach chaos {again} --seed {seed}; witness files: {folder}"
         )
 
 

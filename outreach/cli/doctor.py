@@ -64,7 +64,7 @@ def _print(checks: list[Check], settings: Settings) -> None:
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
-_SECRET_FIELDS = frozenset({"pepper", "link_secret"})
+_SECRET_FIELDS = frozenset({"pepper", "keys", "link_secret"})
 _SECRET_PATHS = frozenset({"notify_url", "alert_url", "heartbeat_url"})
 _VARIABLES = {
     "database_url": "DATABASE_URL",
@@ -118,6 +118,7 @@ def _without_password(url: str) -> str:
 
 def _checks(ctx: typer.Context, settings: Settings, wanted: "Sequence[Need]") -> Iterator[Check]:
     from outreach.cli.doctor_database import checks_of_database
+    from outreach.cli.doctor_letters import checks_of_letters
     from outreach.cli.doctor_redis import checks_of_redis
 
     yield _secrets(settings)
@@ -126,6 +127,7 @@ def _checks(ctx: typer.Context, settings: Settings, wanted: "Sequence[Need]") ->
         with served(ctx, aloud=True) as ready:
             yield from checks_of_database(ready, wanted)
             yield from checks_of_redis(ready, wanted)
+            yield from checks_of_letters(ready)
     except OutreachError as error:
         yield Check(
             id="O002",
@@ -144,7 +146,7 @@ def _secrets(settings: Settings) -> Check:
     names = ", ".join(f"OUTREACH_{n.upper()}" for n in default)
     return Check(
         id="O001", title="secrets", health=Health.WARN, detail=f"{names} at the default, which everybody knows",
-        mend="set them to long random texts before real people are imported; a pepper that changes forgets who opted out",
+        mend="set them before real people are imported and real accounts connected: docs/deploy.md, Secrets, says how",
     )  # fmt: skip
 
 

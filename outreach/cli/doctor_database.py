@@ -40,6 +40,7 @@ def checks_of_database(settings: Settings, wanted: Sequence[Need]) -> Iterator[C
         yield _writable(server)
         yield _partitions(db.run(reports.has_stray_events))
         here = db.run(instance.read)
+        yield _keys(settings, db)
         yield from _of_instance(settings, db, here)
 
 
@@ -99,6 +100,22 @@ def _writable(server: "Row") -> Check:
         id="O012", title="writing", health=Health.OK if fine else Health.FAIL,
         detail="this is a primary" if fine else "this database is a read-only replica",
         mend="point DATABASE_URL at the primary",
+    )  # fmt: skip
+
+
+def _keys(settings: Settings, db: "Database") -> Check:
+    """Are the peppers and keys of this terminal those of the database?"""
+    from outreach.peppers import Peppers
+    from outreach.runtime.keyring import rings
+    from outreach.vault import Vault
+
+    found = db.run(lambda tx: rings(tx, Vault.of(settings.keys), Peppers.of(settings.pepper)))
+    faults = [fault for ring in found if (fault := ring.fault()) is not None]
+    held = "; ".join(f"{ring.kind} {', '.join(ring.ids)}" for ring in found)
+    return Check(
+        id="O021", title="keys", health=Health.FAIL if faults else Health.OK,
+        detail=faults[0].message if faults else f"those of this database: {held}",
+        mend=faults[0].hint if faults else None,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ _PEOPLE = (
 )  # fmt: skip
 _REPLIES = (
     "id", "occurred_at", "received_at", "person_id", "alias", "channel", "account", "handle", "sequence", "class", "state", "text",
+    "gone",
 )  # fmt: skip
 _LEDGER = (
     "id", "lead_id", "person_id", "alias", "sequence", "node", "visit", "kind", "channel", "account", "recipient", "state", "cause", "variant",

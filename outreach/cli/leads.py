@@ -14,7 +14,7 @@ from outreach.errors import UsageError
 
 if TYPE_CHECKING:
     from outreach.compliance.verdicts import Verdict
-    from outreach.models.base import Row
+    from outreach.models.base import Row, Tx
     from outreach.runtime.explain import LeadWhy, Why
 
 lead = typer.Typer(
@@ -80,6 +80,7 @@ def show(ctx: typer.Context, lead_id: _Id, as_json: AsJson = False) -> None:
 
     with opened(ctx) as app:
         found = explain_lead(app.context, lead_id)
+        app.context.db.run(note_archived)
         executions = app.context.db.run(lambda tx: reports.executions_of_lead(tx, lead_id))
     if as_json:
         output.document({**_why_json(found), "executions": executions})
@@ -142,6 +143,7 @@ def why(ctx: typer.Context, who: Annotated[str, typer.Argument(help="WHO")], as_
 
     with opened(ctx) as app:
         found = explain(app.context, find_person(app.context.db, who))
+        app.context.db.run(note_archived)
     if as_json:
         output.document({**output.plain(found), "leads": [_why_json(one) for one in found.leads]})
     else:
@@ -212,6 +214,18 @@ def _verdict_line(verdict: "Verdict") -> str:
     until = f", until {output.shown(verdict.until)}" if verdict.until else ""
     said = output.shown(verdict.numbers) if verdict.allowed else f"{verdict.meaning}{until}"
     return f"{verdict.decision.value:<9} {verdict.rule}: {said}"
+
+
+def note_archived(tx: "Tx") -> None:
+    """On stderr: of which months nothing is here any more, for it has left as files."""
+    from outreach.models.archiving import archived
+
+    row = archived(tx)
+    if row["months"]:
+        span = (
+            f"{row['first']:%Y-%m}" if row["months"] == 1 else f"{row['first']:%Y-%m} to {row['last']:%Y-%m}"
+        )
+        output.note(f"events of {span} are archived as files (outreach retention) and not shown here")
 
 
 def event_line(event: "Row") -> str:

@@ -2,7 +2,14 @@
 
 import json
 import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
 
+from outreach.errors import OutreachError
 from outreach.models.outage import explain_outage
 from outreach.settings import Settings
 
@@ -12,7 +19,42 @@ _OWN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _QUIET_SECONDS = 30.0
 #: Lines of one process: so many a second on average, and so many at once (a start says a lot).
 _LINES_PER_SECOND, _BURST = 1.0, 60.0
-_QUIET = ("dramatiq", "periodiq", "httpx", "httpcore", "uvicorn")
+#: Whose lines are ours, below a warning too. Others' say what they are about, at DEBUG with every parameter of every statement.
+_OURS = "outreach"
+
+
+def told(error: BaseException) -> str:
+    """The frames of an error and its causes, and of what kind each was: never its words, which quote what it failed on.
+
+    Ours are said, being written for this. Of the database's: the code, and the names of table and constraint.
+    """
+    lines = []
+    for one in _with_causes(error):
+        lines += traceback.format_tb(one.__traceback__)
+        lines.append(f"{type(one).__name__}{_details(one)}\n")
+    return "Traceback, the first cause first:\n" + "".join(lines).rstrip()
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """As Python says them: what came first, first. No error is its own cause, but a made-up one could be."""
+    chain: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    yield from reversed(chain)
+
+
+def _details(error: BaseException) -> str:
+    if isinstance(error, OutreachError):
+        return f": {error.message}"
+    code, diag = getattr(error, "pgcode", None), getattr(error, "diag", None)
+    known = {
+        "code": code,
+        "table": getattr(diag, "table_name", None),
+        "constraint": getattr(diag, "constraint_name", None),
+    }
+    return "".join(f" {name}={value}" for name, value in known.items() if value)
 
 
 class Lines(logging.Formatter):
@@ -23,7 +65,8 @@ class Lines(logging.Formatter):
         action = fields.pop("action", record.name)
         rest = " ".join(f"{k}={v}" for k, v in fields.items())
         text = f"{record.levelname.lower()} {action}: {record.getMessage()} {rest}".rstrip()
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        error = record.exc_info[1] if record.exc_info else None
+        return f"{text}\n{told(error)}" if error else text
 
 
 class JsonLines(logging.Formatter):
@@ -32,9 +75,14 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {k: v for k, v in vars(record).items() if k not in _OWN}
         line = {"level": record.levelname.lower(), "message": record.getMessage(), **fields}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        error = record.exc_info[1] if record.exc_info else None
+        if error:
+            line["traceback"] = told(error)
         return json.dumps(line, default=str)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == _OURS
 
 
 class Outages(logging.Filter):
@@ -103,16 +151,38 @@ def _database_away(record: logging.LogRecord) -> str | None:
 
 
 def _last(args: object) -> object:
-    return args[-1] if isinstance(args, tuple) and args else "connection lost"
+    """The error, wherever it stands among the words."""
+    given = args if isinstance(args, tuple) else ()
+    return next(
+        (one for one in given if isinstance(one, BaseException)), given[-1] if given else "connection lost"
+    )
+
+
+def hold_standard_streams() -> None:
+    """Whoever starts us may have closed them. A connection must not get the number that C code takes for stderr, and writes to."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    nowhere = Path(os.devnull)
+    sys.stdout, sys.stderr = (stream or nowhere.open("w") for stream in (sys.stdout, sys.stderr))
 
 
 def set_up_logs(settings: Settings) -> None:
     """Configure this process's logging once."""
     handler = logging.StreamHandler()
+    handler.addFilter(_is_ours)
     handler.addFilter(Outages())
     if settings.log_level != "DEBUG":
         handler.addFilter(Budget())
     handler.setFormatter(JsonLines() if settings.json_logs else Lines())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    threading.excepthook = _thread_died
+
+
+def _thread_died(died: threading.ExceptHookArgs) -> None:
+    """Python would print the error's words, past every formatter."""
+    if died.exc_value is not None and not issubclass(died.exc_type, SystemExit):
+        name = died.thread.name if died.thread else "?"
+        logging.getLogger(_OURS).error(
+            "a thread died", exc_info=died.exc_value, extra={"action": "thread_died", "of": name}
+        )

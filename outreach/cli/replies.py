@@ -39,6 +39,14 @@ def one_line(text: str | None, most: int = _SHOWN) -> str:
     return flat if len(flat) <= most else f"{flat[: most - 1]}…"
 
 
+def words_of(row: Mapping[str, Any], policy: Mapping[str, Any], kind: str = "messages") -> str | None:
+    """What was said; where that is gone, why. `kind`: as retention calls it."""
+    from outreach.compliance.retention import gone_words
+
+    text: str | None = row["text"]
+    return gone_words(row["gone"], kind, policy) if text is None and row["gone"] else text
+
+
 def _safe(text: str) -> str:
     """The whole text, line by line, without what a terminal would obey."""
     return "\n".join(_UNPRINTABLE.sub(" ", line) for line in text.splitlines())
@@ -60,7 +68,7 @@ def replies(
     output.require_word("class", reply_class, [c.value for c in ReplyClass])
 
     def latest(app: "App", most: int) -> list["Row"]:
-        return app.context.db.run(
+        rows = app.context.db.run(
             lambda tx: inbox.latest(
                 tx,
                 limit=most,
@@ -69,6 +77,7 @@ def replies(
                 assignee=assignee or None,
             )
         )
+        return [row | {"text": words_of(row, app.instance.policy)} for row in rows]
 
     with opened(ctx) as app:
         if follow:
@@ -143,6 +152,11 @@ def show(ctx: typer.Context, reply_id: _Id, as_json: AsJson = False) -> None:
 
     with opened(ctx) as app:
         row, talk, handles = app.context.db.run(work)
+        policy = app.instance.policy
+    row = row | {"text": words_of(row, policy)}
+    talk = [
+        line | {"text": words_of(line, policy, "bodies" if line["ours"] else "messages")} for line in talk
+    ]
     if as_json:
         output.document({**with_alias(row), "handles": handles, "conversation": talk})
         return

@@ -117,12 +117,15 @@ def worker(
     ctx: typer.Context,
     queues: Annotated[str, typer.Option(help="Only these, as in twitter,engine; else all.")] = "",
     threads: Annotated[int, typer.Option(help="0: OUTREACH_WORKER_THREADS.", min=0, max=256)] = 0,
+    lead: Annotated[int, typer.Option(help="Look at this lead once, and end.", min=0)] = 0,
 ) -> None:
     """Work on hints until told to stop."""
     from outreach.cli import processes
 
     only = processes.checked_queues(queues)
     settings = processes.process_settings(read_settings(ctx))
+    if lead:
+        raise typer.Exit(processes.one_lead(settings, lead))
     raise typer.Exit(processes.worker(settings, queues=only, threads=threads or None))
 
 

@@ -68,10 +68,13 @@ def run_simulation(settings: Settings, *, port: int, workers: int, speed: float,
 
 def _run(settings: Settings, db: "Database", supervisor: Supervisor, port: int, workers: int) -> None:
     from outreach.cli.processes import listening
+    from outreach.runtime.credentials import app_secret
+    from outreach.vault import Vault
 
     listening(settings.host, port).close()
     account = db.run(_account)
-    world = World(settings=settings, db=db, url=account["base_url"], secret=account["consumer_secret"])
+    secret = app_secret(Vault.of(settings.keys), ACCOUNT, "consumer_secret", account["consumer_secret"])
+    world = World(settings=settings, db=db, url=account["base_url"], secret=secret or "")
     world.begin(supervisor)
     for command in process_commands(settings, port, workers):
         supervisor.start(replace(command, environ={_LOG_LEVEL: "WARNING", **command.environ, **_FAST}))
@@ -124,7 +127,7 @@ def _simulated_database(
             )
         ready = on_its_clock(settings)
         now = LiveClock(origin=ready.clock_origin, factor=ready.clock_factor).now()
-        db.run(lambda tx: _ensure_account(tx, now))
+        db.run(lambda tx: _ensure_account(tx, now, ready.keys))
         if here.last_tick_at is not None and now - here.last_tick_at > _LONG_AWAY:
             days = (now - here.last_tick_at).days
             note(
@@ -135,18 +138,21 @@ def _simulated_database(
         db.close()
 
 
-def _ensure_account(tx: "Tx", now: datetime) -> None:
+def _ensure_account(tx: "Tx", now: datetime, keys: str) -> None:
     from outreach.embedded.recipe import free_ports
     from outreach.models import accounts
+    from outreach.runtime.credentials import sealed_account, sealed_app
+    from outreach.vault import Vault
 
+    vault = Vault.of(keys)
     if any(row["name"] == ACCOUNT for row in accounts.listed(tx)):
         return
     app: dict[str, Any] = {"name": ACCOUNT, "channel": "twitter", "client_id": "sim-client", "client_secret": None, "consumer_secret": new_token(18), "caps": {}, "now": now}  # fmt: skip
-    accounts.insert(tx, {
-        "app_id": accounts.put_app(tx, app), "name": ACCOUNT, "channel": "twitter", "external_id": external_id(ACCOUNT), "handle": ACCOUNT,
+    accounts.insert(tx, sealed_account(vault, {
+        "app_id": accounts.put_app(tx, sealed_app(vault, app)), "name": ACCOUNT, "channel": "twitter", "external_id": external_id(ACCOUNT), "handle": ACCOUNT,
         "base_url": f"http://127.0.0.1:{free_ports(1)[0]}", "access_token": TOKEN, "refresh_token": REFRESH_TOKEN, "zone": "UTC", "caps": {},
         "pace": {}, "follow_permitted": True, "dm_mode": "opt_in", "mode_reason": "simulated: nothing leaves this machine", "now": now,
-    })  # fmt: skip
+    }))  # fmt: skip
 
 
 def _account(tx: "Tx") -> "Row":

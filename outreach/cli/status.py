@@ -66,7 +66,12 @@ _SECTIONS = (
 
 
 def _draw(found: Mapping[str, Any]) -> None:
+    from outreach.cli.retention import ASKED, asked_line
+
     output.facts(_head(found))
+    if found["deletions"]:
+        say("\nto be deleted, because somebody asked for it")
+        output.table([asked_line(row) for row in found["deletions"]], ASKED)
     for name, title, columns, empty in _SECTIONS:
         if found[name] or name in ("alerts", "waiting"):
             say(f"\n{title}")

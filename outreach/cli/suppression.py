@@ -12,6 +12,7 @@ from outreach.errors import NotFound, RefusedByGate
 
 if TYPE_CHECKING:
     from outreach.app import App
+    from outreach.audience.identifiers import Identifier
 
 suppression = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The do-not-contact list (also: dnd)."
@@ -21,8 +22,8 @@ _Who = Annotated[str, typer.Argument(help="WHO, or an identifier that nobody is 
 _SOURCE = "operator"
 
 
-def _person_or_digest(app: "App", who: str) -> tuple[int | None, str | None]:
-    """The person meant; else the keyed digest of the identifier spelt. Raises NotFound where it spells none."""
+def _person_or_identifier(app: "App", who: str) -> "tuple[int | None, Identifier | None]":
+    """The person meant; else the identifier spelt. Raises NotFound where it spells none."""
     from outreach.cli.who import find_person, identifier_of
 
     try:
@@ -31,7 +32,15 @@ def _person_or_digest(app: "App", who: str) -> tuple[int | None, str | None]:
         found = identifier_of(who)
         if found is None:
             raise
-        return None, app.context.identifier_digest(found.kind.value, found.value)
+        return None, found
+
+
+def _digest(app: "App", tx: Any, identifier: "Identifier | None") -> str | None:
+    from outreach.audience.remembering import digest_of
+
+    if identifier is None:
+        return None
+    return digest_of(tx, app.context.peppers, identifier.kind.value, identifier.value)
 
 
 @suppression.command()
@@ -40,21 +49,24 @@ def add(
 ) -> None:  # fmt: skip
     """Never contact them again: binding for every new send when it returns; their leads end."""
     from outreach.audience.aliases import alias
-    from outreach.runtime.optout import opt_out, opt_out_identifier
+    from outreach.peppers import ID_CHARACTERS
+    from outreach.runtime.optout import opt_out, opt_out_spelt
 
     with opened(ctx) as app:
-        person_id, digest = _person_or_digest(app, who)
+        person_id, identifier = _person_or_identifier(app, who)
         if person_id is not None:
             effective = opt_out(
                 app.context, person_id, reason=reason, source=_SOURCE, evidence={}, actor=operator()
             )
             values = {"person_id": person_id, "person": alias(person_id), "effective": effective}
         else:
-            assert digest is not None
-            opt_out_identifier(
-                app.context, digest, reason=reason, source=_SOURCE, evidence={}, actor=operator()
+            assert identifier is not None
+            kind, value = identifier.kind.value, identifier.value
+            opt_out_spelt(
+                app.context, kind, value, reason=reason, source=_SOURCE, evidence={}, actor=operator()
             )
-            values = {"person_id": None, "digest": digest[:12], "effective": True}
+            digest = str(app.context.db.run(lambda tx: _digest(app, tx, identifier)))
+            values = {"person_id": None, "digest": digest[ID_CHARACTERS:][:12], "effective": True}
     sentence = (
         f"{values.get('person') or 'an identifier nobody is known by yet'} is on the do-not-contact list"
     )
@@ -67,8 +79,10 @@ def check(ctx: typer.Context, who: _Who, as_json: AsJson = False) -> None:
     from outreach.compliance import register
 
     with opened(ctx) as app:
-        person_id, digest = _person_or_digest(app, who)
-        rows = app.context.db.run(lambda tx: register.suppression_of(tx, person_id=person_id, hmac=digest))
+        person_id, identifier = _person_or_identifier(app, who)
+        rows = app.context.db.run(
+            lambda tx: register.suppression_of(tx, person_id=person_id, hmac=_digest(app, tx, identifier))
+        )
     entries = [
         {"id": r.id, "channel": r.channel, "reason": r.reason, "source": r.source, "at": r.at} for r in rows
     ]
@@ -97,8 +111,10 @@ def lift(
 ) -> None:  # fmt: skip
     """Take them off the list, because they asked for it. Nothing that ended begins again by itself."""
     with opened(ctx) as app:
-        person_id, digest = _person_or_digest(app, who)
-        lifted = app.context.db.run(lambda tx: _lift(app, tx, person_id, digest, reason))
+        person_id, identifier = _person_or_identifier(app, who)
+        lifted = app.context.db.run(
+            lambda tx: _lift(app, tx, person_id, _digest(app, tx, identifier), reason)
+        )
     output.done({"person_id": person_id, "lifted": lifted}, f"{lifted} entries lifted", as_json)
 
 

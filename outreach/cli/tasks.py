@@ -8,6 +8,7 @@ import typer
 from outreach.cli import output, task_card
 from outreach.cli.leads import with_alias
 from outreach.cli.output import AsJson, Limit, note, say
+from outreach.cli.replies import words_of
 from outreach.cli.session import opened, operator
 from outreach.errors import UsageError
 
@@ -208,12 +209,13 @@ def show(ctx: typer.Context, task_id: _Id, as_json: AsJson = False) -> None:
         row, rows = app.context.db.run(
             lambda tx: (tasks.with_words(tx, task_id), tasks.addresses_of_task(tx, task_id))
         )
+        policy = app.instance.policy
     because, source = task_card.why_yours(row["reason"])
     shown = with_alias(row)
     if as_json:
         output.document({**shown, "because": because, "source": source, "handles": task_card.spelt(rows)})
         return
-    words = shown.pop("words")
+    words = words_of({"text": shown.pop("words"), "gone": shown.pop("gone")}, policy)
     output.facts({
         "task": task_id, "kind": row["kind"], "state": row["state"], "do": row["action_kind"], "as": row["account"],
         "to": f"{shown['person']} · {', '.join(task_card.spelt(rows))}".rstrip(" ·"), "because": f"{because.rstrip('.')} ({row['reason']})", "says so": source,

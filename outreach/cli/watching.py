@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outreach.cli import output
-from outreach.cli.leads import event_line, with_alias
+from outreach.cli.leads import event_line, note_archived, with_alias
 from outreach.cli.output import AsJson, Limit, say
 from outreach.cli.session import opened
 
@@ -43,6 +43,7 @@ def events(
         if lead:
             db.run(lambda tx: reports.lead(tx, lead))
         only: dict[str, Any] = {"lead_id": lead or None, "person_id": person_id, "kind": kind or None}
+        db.run(note_archived)
         if not follow:
             _show_events(db.run(lambda tx: log.latest(tx, limit=limit, **only)), as_json)
             return

@@ -105,6 +105,11 @@ def suppress_identifier(
     return permissions.owners_of(tx, hmac)
 
 
+def mark_erasure(tx: Tx, hmac: str, *, reason: str, source: str) -> None:
+    """The standing entries of this identifier say no more than that it was erased: an earlier one may quote a human's words."""
+    permissions.restate(tx, hmac, reason=reason, source=source)
+
+
 def effective_now(tx: Tx, person_id: int, *, now: datetime, settle: timedelta) -> bool:
     """Can nothing surface at a provider any more? Writes suppression_effective_at when that has become true.
 

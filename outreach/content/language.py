@@ -125,7 +125,7 @@ def _own_problem(node: nodes.Node) -> TemplateProblem | None:
     if not isinstance(node, _ALLOWED):
         name = type(node).__name__
         message, hint = _REFUSED.get(name, (f"{name} is not available in templates.", None))
-        return TemplateProblem(node.lineno, message, hint)
+        return TemplateProblem(_line_of(node), message, hint)
     match node:
         case nodes.Output():
             return _output_problem(node)
@@ -140,6 +140,11 @@ def _own_problem(node: nodes.Node) -> TemplateProblem | None:
         case nodes.Operand(op=op) if op not in COMPARISONS:
             return TemplateProblem(node.lineno, "Texts can be compared by == and != only.")
     return None
+
+
+def _line_of(node: nodes.Node) -> int:
+    """Jinja gives some nodes no line: then that of the first thing in them."""
+    return node.lineno or next((one.lineno for one in node.find_all(nodes.Node) if one.lineno), 1)
 
 
 def _output_problem(node: nodes.Output) -> TemplateProblem | None:

@@ -1,5 +1,6 @@
 """Reads templates: sandboxed Jinja2 behind an allow-list. What passes here can be rendered without harm."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,6 +14,8 @@ from outreach.content.lint import names_a_way_out
 
 MAX_SOURCE_BYTES = 20 * 1024
 _OPT_OUT = "opt_out"
+_TOO_LONG_A_NUMBER = "This number is too long."
+_LONG_NUMBER = re.compile(r"[0-9_]{1000}")
 _TOO_DEEP = TemplateProblem(1, "The template is nested too deep.")
 
 
@@ -48,7 +51,15 @@ def check_template(source: str) -> TemplateFacts:
         return TemplateFacts(problems=(TemplateProblem(error.lineno, f"Template: {error.message}"),))
     except RecursionError:
         return TemplateFacts(problems=(_TOO_DEEP,))
+    except ValueError:
+        # Python refuses to read a number of more than some thousand digits, and Jinja says no line.
+        return TemplateFacts(problems=(TemplateProblem(_line_of_number(source), _TOO_LONG_A_NUMBER),))
     return TemplateFacts(problems=tuple(problems)) if problems else _facts(tree)
+
+
+def _line_of_number(source: str) -> int:
+    found = _LONG_NUMBER.search(source)
+    return source.count("\n", 0, found.start()) + 1 if found else 1
 
 
 def _facts(tree: nodes.Template) -> TemplateFacts:

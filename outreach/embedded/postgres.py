@@ -33,6 +33,10 @@ _OPTIONS = {
     "max_wal_size": "512MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # A refused statement is logged with its values, and its row in the detail: people's addresses, and our tokens.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length_on_error": "0",
     "jit": "off",
 }
 

@@ -30,6 +30,8 @@ class Servers:
     #: what a machine that loses power does to Postgres, and an operator's slip to Valkey; None: not ours to break
     crash_postgres: Callable[[], None] | None = None
     flush_valkey: Callable[[], None] | None = None
+    #: kill -9 of Valkey, which comes back at the same address and has forgotten everything
+    kill_valkey: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class _Served:
     url: str
     notes: tuple[str, ...] = ()
     breaking: Callable[[], None] | None = None
+    killing: Callable[[], None] | None = None
 
 
 @contextmanager
@@ -67,6 +70,7 @@ def start_servers(
             notes=(*postgres.notes, *valkey.notes),
             crash_postgres=postgres.breaking,
             flush_valkey=valkey.breaking,
+            kill_valkey=valkey.killing,
         )
 
 
@@ -117,4 +121,5 @@ def _valkey(data_dir: Path, database_name: str, scratch: bool) -> Iterator[_Serv
             url=recipe.url(running.address, database_name),
             notes=running.notes,
             breaking=partial(recipe.flush, running.address) if running.restart else None,
+            killing=partial(recipe.kill, running.address, running.restart) if running.restart else None,
         )

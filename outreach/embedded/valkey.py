@@ -1,7 +1,9 @@
 """The recipe of an embedded Valkey (or Redis): its configuration file, asking it and ending it."""
 
 import hashlib
+import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -61,6 +63,17 @@ class Valkey:
         answer = _ask(address, "FLUSHALL")
         if answer != "+OK":
             raise OutreachError(f"valkey does not flush: {answer or 'no answer'}")
+
+    def kill(self, address: Address, restart: Callable[[signal.Signals], None]) -> None:
+        """kill -9; it comes back, and everything in it is lost. Raises OutreachError where it does not come back."""
+        restart(signal.SIGKILL)
+        wait_until(lambda: not is_listening(address.port), timeout=_RETIRE_TIMEOUT)
+        if not wait_until(lambda: self.answers(address), timeout=_RETIRE_TIMEOUT):
+            raise OutreachError(
+                f"valkey was killed and does not come back: see {self.data_dir / self.name}.log"
+            )
+        # What its file remembers is not what a server without one would.
+        self.flush(address)
 
     def _configuration(self, folder: Path, address: Address) -> str:
         """A file and no arguments: those would show the password to everybody on the machine."""

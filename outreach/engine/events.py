@@ -66,6 +66,11 @@ class EventKind(StrEnum):
     INSTANCE_PAUSED = "InstancePaused"
     INSTANCE_RESUMED = "InstanceResumed"
     LIVE_SWITCHED = "LiveSwitched"
+    #: what was kept for long enough is gone: how much of which kind
+    RETENTION_RAN = "RetentionRan"
+    RETENTION_SET = "RetentionSet"
+    #: somebody asked us to delete a message, or all of an account, and it is done
+    CONTENT_DELETED = "ContentDeleted"
     #: a month of the log has left the database as a file
     EVENTS_EXPORTED = "EventsExported"
     TOKEN_REFRESHED = "TokenRefreshed"  # noqa: S105  an event's name

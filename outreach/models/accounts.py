@@ -7,6 +7,7 @@ from typing import Any
 from outreach.engine.suggest import did_you_mean
 from outreach.errors import NotFound
 from outreach.models.base import Row, Tx, to_json
+from outreach.vault import Sealed
 
 #: How the reason of an account begins that only a human can mend.
 GAVE_UP = "reconnect the account: "
@@ -19,7 +20,15 @@ b.state AS app_state, b.state_reason AS app_state_reason, b.state_at AS app_stat
 
 def get(tx: Tx, account_id: int) -> Row:
     """The account with its app. Raises LookupError."""
-    return tx.one(
+    found = hinted(tx, account_id)
+    if found is None:
+        raise LookupError(f"no account {account_id}")
+    return found
+
+
+def hinted(tx: Tx, account_id: int) -> Row | None:
+    """As `get`; None for an id that some hint made up."""
+    return tx.row(
         f"SELECT {_COLUMNS} FROM account a JOIN app b ON b.id = a.app_id WHERE a.id = %s", (account_id,)
     )
 
@@ -76,7 +85,7 @@ def app_by_id(tx: Tx, app_id: int) -> Row:
 
 
 def put_app(tx: Tx, values: Mapping[str, Any]) -> int:
-    """Make or change the app; its id. `values`: name, channel, client_id, client_secret, consumer_secret, caps, now."""
+    """Make or change the app; its id. `values`: name, channel, client_id, client_secret, consumer_secret, caps, now; secrets sealed."""
     row = tx.one(
         """
         INSERT INTO app (name, channel, client_id, client_secret, consumer_secret, caps, created_at)
@@ -92,7 +101,7 @@ def put_app(tx: Tx, values: Mapping[str, Any]) -> int:
 
 
 def insert(tx: Tx, values: Mapping[str, Any]) -> int:
-    """A new account; its id."""
+    """A new account, its tokens sealed; its id."""
     row = tx.one(
         """
         INSERT INTO account (app_id, name, channel, external_id, handle, base_url, access_token, refresh_token, token_expires_at, scopes,
@@ -184,8 +193,8 @@ def end_refresh(tx: Tx, account_id: int, fence: int) -> bool:
 def set_tokens(
     tx: Tx,
     account_id: int,
-    access: str,
-    refresh: str | None,
+    access: Sealed,
+    refresh: Sealed | None,
     expires_at: datetime | None,
     *,
     scopes: Sequence[str] | None = None,
@@ -202,8 +211,8 @@ def set_tokens(
 def replace_tokens(
     tx: Tx,
     account_id: int,
-    access: str,
-    refresh: str | None,
+    access: Sealed,
+    refresh: Sealed | None,
     expires_at: datetime | None,
     *,
     scopes: Sequence[str] | None,

@@ -38,6 +38,25 @@ def poison_one(tx: Tx, lot: int) -> int | None:
     return lead_id
 
 
+def want_room(tx: Tx) -> None:
+    """Two megabytes, given back at once. Raises where the disk has none."""
+    tx.execute(
+        "CREATE TEMP TABLE room ON COMMIT DROP AS SELECT repeat('x', 2000) AS x FROM generate_series(1, 1000)"
+    )
+
+
+def want_new_log(tx: Tx) -> None:
+    """Piece after piece of Postgres's log is begun, until those that it keeps in store are used up."""
+    for _ in range(24):
+        tx.value("SELECT pg_logical_emit_message(true, 'chaos', 'x')")
+        tx.value("SELECT pg_switch_wal()")
+
+
+def checkpoint(tx: Tx) -> None:
+    """Everything so far is in its place, and the log before it can go."""
+    tx.execute("CHECKPOINT")
+
+
 def tally(tx: Tx) -> Row:
     """How many calls were begun, how many were in doubt on the way, and how many leads were parked."""
     return tx.one(

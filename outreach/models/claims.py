@@ -12,8 +12,8 @@ SELECT x.* FROM unnest(%s::bigint[]) q (id) CROSS JOIN LATERAL (
 SELECT e.id AS execution_id, e.state, e.kind, e.channel, e.account_id, e.app_id, e.identity_id, e.sequence_id, e.variant, e.attempts,
        e.done_by, l.id AS lead_id, l.state AS lead_state, l.cursor, l.version_id, l.epoch, l.data, l.person_id, l.due_at,
        p.name AS person_name, p.zone AS person_zone, i.kind AS identity_kind, i.value AS recipient,
-       a.name AS account_name, a.external_id, a.handle, a.base_url, a.access_token, a.refresh_token, a.zone AS account_zone,
-       a.caps AS account_caps, a.pace AS account_pace, p2.client_id, p2.client_secret, p2.caps AS app_caps,
+       a.name AS account_name, a.external_id, a.handle, a.base_url, a.access_token, a.zone AS account_zone,
+       a.caps AS account_caps, a.pace AS account_pace, p2.client_id, p2.caps AS app_caps,
        n.caps AS instance_caps, n.key AS instance_key, n.live_confirmed_at IS NOT NULL AS live, s.name AS sequence_name,
        a.token_expires_at, a.state AS account_state, e.late_at
   FROM execution e

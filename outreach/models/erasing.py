@@ -1,96 +1,88 @@
-"""Erasure's statements: what names or quotes a person, or was written by or to an account, goes; ledger, log and digests stay."""
+"""Erasure's statements: what names or quotes a person goes; ledger, log and digests stay."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from outreach.models.base import Row, Tx
+from outreach.models.base import Tx
+from outreach.models.subject import persons_of
 
 #: Relationships are called by both sides' ids; the id of a message says nothing of anybody.
 _NAMELESS = """text = NULL, raw = '{}', peer = '', peer_kind = '', peer_handle = '',
     content_id = CASE WHEN b.kind IN ('message_in', 'message_out', 'read') THEN b.content_id ELSE 'erased:' || b.id END"""
-#: Each takes the person's id. The order does not matter: one transaction.
+#: Each takes the persons' ids. The order does not matter (one transaction), but that the identities go last.
 _FORGET = (
     "DELETE FROM message_body b USING execution e, identity i"
-    " WHERE b.execution_id = e.id AND i.id = e.identity_id AND i.person_id = %(person)s",
+    " WHERE b.execution_id = e.id AND i.id = e.identity_id AND i.person_id = ANY(%(persons)s)",
     # A conversation's id is made of both sides' ids; the message's own id stays, an echo may still ask for it.
     "UPDATE execution e SET provider_ids = provider_ids - 'dm_conversation_id' FROM identity i"
-    " WHERE i.id = e.identity_id AND i.person_id = %(person)s",
-    f"UPDATE inbound b SET {_NAMELESS} WHERE b.person_id = %(person)s",
-    f"UPDATE inbound b SET {_NAMELESS} FROM identity i WHERE i.person_id = %(person)s AND i.kind = b.peer_kind AND i.value = b.peer",
+    " WHERE i.id = e.identity_id AND i.person_id = ANY(%(persons)s)",
+    f"UPDATE inbound b SET {_NAMELESS} WHERE b.person_id = ANY(%(persons)s)",
+    f"UPDATE inbound b SET {_NAMELESS} FROM identity i WHERE i.person_id = ANY(%(persons)s) AND i.kind = b.peer_kind AND i.value = b.peer",
     # Under a handle that is theirs now, unless somebody else is known by that very id.
     f"UPDATE inbound b SET {_NAMELESS} FROM identity i"
-    " WHERE i.person_id = %(person)s AND i.kind = 'twitter_handle' AND i.value = b.peer_handle AND b.person_id IS NULL"
+    " WHERE i.person_id = ANY(%(persons)s) AND i.kind = 'twitter_handle' AND i.value = b.peer_handle AND b.person_id IS NULL"
     "   AND NOT EXISTS (SELECT 1 FROM identity o WHERE o.kind = b.peer_kind AND o.value = b.peer AND o.person_id <> i.person_id)",
     "UPDATE signal g SET content_id = 'erased:' || g.id FROM lead l"
-    " WHERE l.id = g.lead_id AND l.person_id = %(person)s AND g.kind IN ('FOLLOWED_BACK', 'UNFOLLOWED', 'BLOCKED')",
-    "UPDATE lead SET data = '{}' WHERE person_id = %(person)s",
-    "UPDATE consent c SET proof = '(erased)', withdraw_reason = CASE WHEN c.withdraw_reason IS NOT NULL THEN '(erased)' END"
-    " FROM identity i WHERE i.id = c.identity_id AND i.person_id = %(person)s",
-    "UPDATE identity_link k SET evidence = '{}' FROM identity i WHERE i.id IN (k.a, k.b) AND i.person_id = %(person)s",
-    "DELETE FROM profile WHERE person_id = %(person)s",
+    " WHERE l.id = g.lead_id AND l.person_id = ANY(%(persons)s) AND g.kind IN ('FOLLOWED_BACK', 'UNFOLLOWED', 'BLOCKED')",
+    "UPDATE task SET detail = '{}' WHERE person_id = ANY(%(persons)s)",
+    # What a human said of them: `detail` of their own history, the only thing of it that may change.
+    "UPDATE person_event SET detail = '{}' WHERE (person_id = ANY(%(persons)s) OR other_id = ANY(%(persons)s)) AND detail <> '{}'",
+    "UPDATE consent c SET proof = '(erased)', country = NULL, withdraw_reason = CASE WHEN c.withdraw_reason IS NOT NULL THEN '(erased)' END"
+    " FROM identity i WHERE i.id = c.identity_id AND i.person_id = ANY(%(persons)s)",
+    "UPDATE identity_link k SET evidence = '{}' FROM identity i WHERE i.id IN (k.a, k.b) AND i.person_id = ANY(%(persons)s)",
+    "DELETE FROM profile WHERE person_id = ANY(%(persons)s)",
+    # What stands is that they are not contacted, and by what it is known; why is a human's word, which may name them.
+    "UPDATE suppression s SET reason = %(reason)s, evidence = '{}', lift_reason = CASE WHEN s.lift_reason IS NOT NULL THEN '(erased)' END"
+    " WHERE s.person_id = ANY(%(persons)s) OR s.hmac IN (SELECT i.hmac FROM identity i WHERE i.person_id = ANY(%(persons)s))",
+)
+_LAST = (
+    "UPDATE lead SET data = '{}', pause_reason = CASE WHEN pause_reason IS NOT NULL THEN '(erased)' END WHERE person_id = ANY(%(persons)s)",
     # The digest stays: a re-import of the same identifier must stay blocked.
-    "UPDATE identity SET value = 'erased:' || id, shown = '', status = 'closed' WHERE person_id = %(person)s",
-    "UPDATE person SET name = NULL, zone = NULL, country = NULL, erased_at = %(now)s WHERE id = %(person)s",
+    "UPDATE identity SET value = 'erased:' || id, shown = '', status = 'closed' WHERE person_id = ANY(%(persons)s)",
+    "UPDATE person SET name = NULL, zone = NULL, country = NULL, erased_at = %(now)s, paused_at = NULL, pause_reason = NULL,"
+    " suppression_reason = CASE WHEN suppressed_at IS NOT NULL THEN %(reason)s END WHERE id = ANY(%(persons)s)",
+)
+#: What tells of them wherever it stands, as patterns: addresses, long numbers, full names; handles only as they are written, for
+#: many a handle is also a plain word.
+_PRINTS = r"""
+SELECT DISTINCT pattern, length(pattern) AS size FROM (
+       SELECT CASE WHEN value ~ '[@0-9_]' THEN '(?<!\w)@?' ELSE '(?<!\w)[@/]' END || regexp_replace(value, '([^[:alnum:]])', '\\\1', 'g') || '(?!\w)' AS pattern
+         FROM identity WHERE person_id = ANY(%(persons)s) AND length(value) >= 4
+        UNION
+       SELECT '(?<!\w)' || regexp_replace(name, '([^[:alnum:]])', '\\\1', 'g') || '(?!\w)'
+         FROM person WHERE id = ANY(%(persons)s) AND btrim(name) LIKE '%% %%') w ORDER BY size DESC"""
+#: A human's words that are about many, or that somebody typed about this one, and columns in which reports read them.
+_CUT_OUT = (
+    "UPDATE import SET source = regexp_replace(source, %(pattern)s, '(erased)', 'gi'), file_name = regexp_replace(file_name, %(pattern)s, '(erased)', 'gi'),"
+    " proof = regexp_replace(proof, %(pattern)s, '(erased)', 'gi') WHERE concat_ws(' ', source, file_name, proof) ~* %(pattern)s",
+    "UPDATE segment SET definition = regexp_replace(definition::text, %(pattern)s, '(erased)', 'gi')::jsonb WHERE definition::text ~* %(pattern)s",
+    "UPDATE lead SET exit_reason = regexp_replace(exit_reason, %(pattern)s, '(erased)', 'gi') WHERE person_id = ANY(%(persons)s) AND exit_reason ~* %(pattern)s",
+    "UPDATE lead SET key = 'erased:' || id WHERE person_id = ANY(%(persons)s) AND key ~* %(pattern)s",
+)
+#: Real milliseconds. Next to nothing is indexed by what it quotes: tables are read once, with only this person's row locked.
+_TAKE_YOUR_TIME = (
+    "SET LOCAL enable_seqscan = on; SET LOCAL statement_timeout = 600000; SET LOCAL plan_cache_mode = auto"
 )
 
 
-def forget(tx: Tx, person_id: int, now: datetime) -> None:
-    """The caller holds the person's row, and their suppression is effective."""
+def forget(tx: Tx, person_id: int, now: datetime, reason: str) -> None:
+    """The caller holds the person's row, and their suppression is effective. `reason`: what stands in place of human words."""
+    tx.execute(_TAKE_YOUR_TIME)
+    values = {"persons": persons_of(tx, person_id), "now": now, "reason": reason}
+    prints = tx.rows(_PRINTS, values)
     for statement in _FORGET:
-        tx.execute(statement, {"person": person_id, "now": now})
+        tx.execute(statement, values)
+    for one in prints:
+        for statement in _CUT_OUT:
+            tx.execute(statement, {**values, "pattern": one["pattern"]})
+    for statement in _LAST:
+        tx.execute(statement, values)
 
 
-def erased_among(tx: Tx, hmacs: Sequence[str]) -> set[str]:
-    """Digests of identifiers whose person was erased."""
-    rows = tx.rows(
-        "SELECT DISTINCT i.hmac FROM identity i JOIN person p ON p.id = i.person_id WHERE i.hmac = ANY(%s) AND p.erased_at IS NOT NULL",
-        (list(hmacs),),
+def forget_stranger(tx: Tx, kind: str, value: str) -> int:
+    """Somebody of whom nothing is known but what they wrote: how many of their messages lost who and what."""
+    tx.execute(_TAKE_YOUR_TIME)
+    handle = " OR (b.peer_handle = %(value)s)" if kind == "twitter_handle" else ""
+    return tx.execute(
+        f"UPDATE inbound b SET {_NAMELESS} WHERE (b.peer_kind = %(kind)s AND b.peer = %(value)s){handle}",
+        {"kind": kind, "value": value},
     )
-    return {row["hmac"] for row in rows}
-
-
-# --- an account's private content -------------------------------------------------------------------------------------
-
-_BODIES = """
-WITH gone AS (SELECT b.execution_id FROM message_body b JOIN execution e ON e.id = b.execution_id
-               WHERE e.account_id = %(account)s AND b.execution_id > %(after)s AND e.state NOT IN ('calling', 'in_doubt', 'held')
-               ORDER BY b.execution_id LIMIT %(limit)s),
-     done AS (DELETE FROM message_body b USING gone g WHERE b.execution_id = g.execution_id)
-SELECT count(*) AS n, max(execution_id) AS last FROM gone"""
-#: What was not understood yet is kept: it may be a stop.
-_MESSAGES = """
-WITH gone AS (SELECT id FROM inbound WHERE account_id = %(account)s AND id > %(after)s AND state NOT IN ('stored', 'waiting')
-                 AND (text IS NOT NULL OR raw <> '{}')
-               ORDER BY id LIMIT %(limit)s),
-     done AS (UPDATE inbound m SET text = NULL, raw = '{}' FROM gone g WHERE m.id = g.id)
-SELECT count(*) AS n, max(id) AS last FROM gone"""
-
-
-def forget_bodies(tx: Tx, account_id: int, after: int, limit: int) -> Row:
-    """The next texts that this account sent, by the ledger's order: n of them, up to `last`."""
-    return tx.one(_BODIES, {"account": account_id, "after": after, "limit": limit})
-
-
-def forget_messages(tx: Tx, account_id: int, after: int, limit: int) -> Row:
-    """The next messages that this account received: their text and raw form go, what was understood of them stays."""
-    return tx.one(_MESSAGES, {"account": account_id, "after": after, "limit": limit})
-
-
-def left_of(tx: Tx, account_id: int) -> Row:
-    """What a purge had to leave: `bodies` of calls that are open, `messages` that are not understood yet."""
-    return tx.one(
-        """
-        SELECT (SELECT count(*) FROM execution e JOIN message_body b ON b.execution_id = e.id
-                 WHERE e.account_id = %(account)s AND e.state IN ('calling', 'in_doubt', 'held')) AS bodies,
-               (SELECT count(*) FROM inbound WHERE account_id = %(account)s AND state IN ('stored', 'waiting')) AS messages""",
-        {"account": account_id},
-    )
-
-
-def undigested_of(tx: Tx, account_id: int) -> list[int]:
-    """What this account received and nobody has understood yet."""
-    rows = tx.rows(
-        "SELECT id FROM inbound WHERE account_id = %s AND state IN ('stored', 'waiting') ORDER BY id",
-        (account_id,),
-    )
-    return [row["id"] for row in rows]

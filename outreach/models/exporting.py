@@ -32,7 +32,7 @@ SELECT p.id, p.name, p.entity_type, p.country, p.zone, p.created_at, p.suppresse
  ORDER BY p.id"""
 
 _REPLIES = """
-SELECT m.id, m.occurred_at, m.received_at, m.person_id, m.channel, a.name AS account, m.peer_handle AS handle, m.class, m.state, m.text,
+SELECT m.id, m.occurred_at, m.received_at, m.person_id, m.channel, a.name AS account, m.peer_handle AS handle, m.class, m.state, m.text, m.gone,
        (SELECT s.name FROM signal g JOIN lead l ON l.id = g.lead_id JOIN sequence s ON s.id = l.sequence_id
          WHERE l.person_id = m.person_id AND g.inbound_id = m.id ORDER BY g.id LIMIT 1) AS sequence
   FROM inbound m LEFT JOIN account a ON a.id = m.account_id

@@ -31,11 +31,11 @@ def unexplained(tx: Tx, now: datetime, late: timedelta) -> list[Row]:
     """The watchdog: active leads overdue by more than `late` that nothing explains.
 
     Explained are: a pause, a worker too old for the lead, an account or app that is stopped or held by the provider, and a lead whose account has begun
-    something of that kind within `late` (it works as fast as its pace and caps let it) or whose cap is full.
+    something of that kind within `late` (it works as fast as its pace lets it). A full cap explains it, too: whoever asks counts.
     """
     return tx.rows(
         """
-        SELECT l.id, l.due_at, l.waiting_on, l.waiting_detail, l.account_id, l.next_kind FROM lead l
+        SELECT l.id, l.due_at, l.waiting_on, l.waiting_detail, l.account_id, a.external_id AS account, l.next_kind FROM lead l
           JOIN sequence s ON s.id = l.sequence_id CROSS JOIN instance n
           LEFT JOIN account a ON a.id = l.account_id LEFT JOIN app b ON b.id = a.app_id
          WHERE l.due_at <= %(late)s AND n.paused_at IS NULL AND s.state = 'active' AND l.paused_at IS NULL

@@ -8,7 +8,7 @@ from outreach.models.base import Hot, Row, Tx, columns_of, table_of, to_json
 
 _INSERT = """
 INSERT INTO inbound (channel, account_key, content_id, kind, account_id, peer_kind, peer, peer_handle, text, raw, via, occurred_at,
-                     received_at, state)
+                     received_at, state, class, gone)
 VALUES %s ON CONFLICT (channel, account_key, content_id) DO NOTHING RETURNING id, channel, account_key, content_id, kind"""
 
 
@@ -37,6 +37,8 @@ def store(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[Row]:
         "occurred_at",
         "received_at",
         "state",
+        "class",
+        "gone",
     ]
     values = [tuple(to_json(row["raw"]) if n == "raw" else row[n] for n in names) for row in rows]
     new = tx.insert_many(_INSERT, values, returning=True)
@@ -77,7 +79,7 @@ def read(tx: Tx, inbound_id: int) -> Row | None:
     """The row, or None."""
     return tx.row(
         "SELECT id, channel, account_key, content_id, kind, account_id, peer_kind, peer, peer_handle, text, raw, via, occurred_at,"
-        " received_at, state, digest_after, person_id, class FROM inbound WHERE id = %s",
+        " received_at, state, digest_after, person_id, class, gone FROM inbound WHERE id = %s",
         (inbound_id,),
     )
 

@@ -22,6 +22,7 @@ class Instance:
     paused_at: datetime | None
     pause_reason: str | None
     last_tick_at: datetime | None
+    retained_at: datetime | None
     policy: dict[str, Any]
     caps: dict[str, str]
 
@@ -35,7 +36,7 @@ class Instance:
 
 _READ = """
 SELECT name, key, simulated_only, live_confirmed_at IS NOT NULL AS live, clock_origin, clock_factor, paused_at, pause_reason,
-       last_tick_at, policy, caps
+       last_tick_at, retained_at, policy, caps
   FROM instance"""
 
 

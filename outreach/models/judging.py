@@ -11,7 +11,7 @@ def ledger(tx: Tx) -> list[Row]:
     """Every execution, with account and recipient by their ids at the provider, and its words."""
     return tx.rows(
         """
-        SELECT e.id, e.kind, e.state, e.reason, e.started_at, e.attempts, a.external_id AS account, coalesce(i.value, m.peer) AS recipient,
+        SELECT e.id, e.kind, e.state, e.reason, e.started_at, e.effect_by, e.attempts, a.external_id AS account, coalesce(i.value, m.peer) AS recipient,
                coalesce(b.body, m.text) AS body
           FROM execution e JOIN account a ON a.id = e.account_id LEFT JOIN identity i ON i.id = e.identity_id
           LEFT JOIN message_body b ON b.execution_id = e.id
@@ -29,7 +29,7 @@ def effective_suppressions(tx: Tx) -> dict[str, datetime]:
 
 
 def overdue(tx: Tx, now: datetime, late: timedelta) -> list[Row]:
-    """The watchdog's leads."""
+    """The watchdog's leads; those whose cap is full are among them."""
     return health.unexplained(tx, now, late)
 
 

@@ -137,8 +137,10 @@ _WRITTEN = {
     "waiting_on": "text", "waiting_detail": "text", "account_id": "bigint", "next_kind": "text", "epoch": "int", "event_seq": "int",
     "attempts": "int", "paused_at": "timestamptz", "pause_reason": "text", "exit_reason": "text", "ended_at": "timestamptz",
 }  # fmt: skip
+#: What is only planned, to be carried out at once, has not moved yet: whoever dies of that has been hinted in vain.
 _WRITE = Hot(f"""
-UPDATE lead SET {", ".join(f"{name} = q.{name}" for name in _WRITTEN if name != "id")}, hinted_until = NULL
+UPDATE lead SET {", ".join(f"{name} = q.{name}" for name in _WRITTEN if name != "id")}, hinted_until = NULL,
+       hints = CASE WHEN q.waiting_on = 'time' AND q.next_kind IS NOT NULL AND q.cursor = lead.cursor THEN lead.hints ELSE 0 END
   FROM {table_of(_WRITTEN)} WHERE lead.id = q.id""")
 
 

@@ -2,6 +2,7 @@
 
 import peewee
 import psycopg2
+import psycopg2.errors
 from playhouse.pool import MaxConnectionsExceeded
 
 from outreach.errors import ConfigurationError, OutreachError
@@ -31,6 +32,9 @@ def explain_outage(error: BaseException) -> OutreachError | None:
     """The error in the user's words, and with its exit code; None: it is not about the server."""
     # The driver's first line names host and user, never the password; what is below may quote a row.
     said = str(error).partition("\n")[0].strip()
+    if said.startswith(_NOT_READ):
+        # What cannot be read is quoted, and that is often the password.
+        said = said.partition('"')[0].rstrip(" :")
     unread = (psycopg2.ProgrammingError, peewee.ProgrammingError, *UNREACHABLE)
     if isinstance(error, unread) and said.startswith(_NOT_READ):
         return ConfigurationError(
@@ -43,6 +47,11 @@ def explain_outage(error: BaseException) -> OutreachError | None:
         return None
     if getattr(error, "pgcode", None) in _BUSY:
         return OutreachError(f"the database is busy: {said}", hint="nothing was written; run it again")
+    if isinstance(error, psycopg2.errors.DiskFull):
+        return OutreachError(
+            f"the database has no room left: {said}",
+            hint="make room on its disk; what waits then goes on by itself",
+        )
     if getattr(error, "pgcode", None) is None and any(words in said for words in _NOT_LET_IN):
         return ConfigurationError(
             f"the database does not let us in: {said}", hint="check user, password and name in DATABASE_URL"

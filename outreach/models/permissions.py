@@ -97,6 +97,14 @@ def insert_of_identifier(
     return bool(tx.execute(_INSERT_IDENTIFIER, values))
 
 
+def restate(tx: Tx, hmac: str, *, reason: str, source: str) -> None:
+    """The identifier's standing rows say only this."""
+    tx.execute(
+        "UPDATE suppression SET reason = %s, source = %s, evidence = '{}' WHERE hmac = %s AND lifted_at IS NULL",
+        (reason, source, hmac),
+    )
+
+
 def owners_of(tx: Tx, hmac: str) -> list[int]:
     """The persons who carry this identifier now, by id."""
     rows = tx.rows("SELECT DISTINCT person_id FROM identity WHERE hmac = %s ORDER BY person_id", (hmac,))

@@ -8,7 +8,7 @@ from outreach.models.base import Row, Tx
 #: Nothing is to be done about these: a machine said it, or the engine has done what they ask for.
 _NO_CARE = "('unsubscribe', 'out_of_office', 'bounce')"
 _LATEST = """
-SELECT m.id, m.channel, a.name AS account, m.account_id, m.person_id, m.class, m.state, m.occurred_at, m.text, c.assignee, c.done_at,
+SELECT m.id, m.channel, a.name AS account, m.account_id, m.person_id, m.class, m.state, m.occurred_at, m.text, m.gone, c.assignee, c.done_at,
        c.done_by, c.class_was, c.class_by, e.id AS answer_id, e.state AS answer, e.sent_at AS answered_at, c.answer_lead_id
   FROM inbound m LEFT JOIN account a ON a.id = m.account_id LEFT JOIN reply_care c ON c.inbound_id = m.id
   LEFT JOIN execution e ON e.lead_id = c.answer_lead_id"""
@@ -57,15 +57,22 @@ def identity_of(tx: Tx, inbound_id: int) -> int | None:
 
 
 def of_person(tx: Tx, person_id: int, limit: int) -> list[Row]:
-    """What they wrote and what was sent to them, the newest `limit` of both, oldest first: at, ours, channel, text."""
+    """What they wrote and what was sent to them, the newest `limit` of both, oldest first: at, ours, channel, text, gone.
+
+    `gone`: why its words are no longer there, as inbound has it; `age` for what was sent.
+    """
     return tx.rows(
         """
         SELECT * FROM (
-            SELECT m.occurred_at AS at, false AS ours, m.channel, m.text FROM inbound m
+            SELECT m.occurred_at AS at, false AS ours, m.channel, m.text, m.gone FROM inbound m
              WHERE m.person_id = %(person)s AND m.kind = 'message_in'
              UNION ALL
-            SELECT e.sent_at, true, e.channel, b.body FROM identity i JOIN execution e ON e.identity_id = i.id
-              JOIN message_body b ON b.execution_id = e.id WHERE i.person_id = %(person)s AND e.state = 'sent'
+            SELECT e.sent_at, true, e.channel, b.body, CASE WHEN b.body IS NULL THEN CASE WHEN EXISTS (
+                       SELECT 1 FROM account a JOIN deletion d ON d.channel = a.channel AND d.account_key = a.external_id
+                        WHERE a.id = e.account_id AND d.scope = 'account' AND d.erased > 0 AND d.asked_at >= e.sent_at)
+                   THEN 'purged' ELSE 'age' END END
+              FROM identity i JOIN execution e ON e.identity_id = i.id LEFT JOIN message_body b ON b.execution_id = e.id
+             WHERE i.person_id = %(person)s AND e.state = 'sent' AND e.body_hash IS NOT NULL
              ORDER BY 1 DESC LIMIT %(limit)s) x
          ORDER BY at""",
         {"person": person_id, "limit": limit},

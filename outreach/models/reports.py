@@ -246,7 +246,7 @@ def suppressions(tx: Tx, limit: int) -> list[Row]:
     """Standing entries of the do-not-contact list, newest first; identifiers as digests only."""
     return tx.rows(
         """
-        SELECT s.id, s.person_id, s.hmac IS NOT NULL AS identifier, left(s.hmac, 12) AS digest, s.channel, s.reason, s.source, s.at,
+        SELECT s.id, s.person_id, s.hmac IS NOT NULL AS identifier, substr(s.hmac, 9, 12) AS digest, s.channel, s.reason, s.source, s.at,
                p.suppression_effective_at AS effective_at
           FROM suppression s LEFT JOIN person p ON p.id = s.person_id
          WHERE s.lifted_at IS NULL ORDER BY s.id DESC LIMIT %s""",

@@ -179,13 +179,15 @@ def asking(tx: Tx) -> list[Row]:
 
 
 def with_words(tx: Tx, task_id: int) -> Row:
-    """The task, and the words it is about: what they wrote, or what was, or is to be, sent. Raises NotFound."""
+    """The task, and the words it is about: what they wrote, or what was, or is to be, sent; `gone`: why they are not there. Raises NotFound."""
     row = read(tx, task_id)
-    words = tx.value(
-        "SELECT coalesce((SELECT m.text FROM inbound m WHERE m.id = %s), (SELECT b.body FROM message_body b WHERE b.execution_id = %s))",
-        (row["inbound_id"], row["execution_id"]),
+    found = tx.one(
+        "SELECT coalesce((SELECT m.text FROM inbound m WHERE m.id = %(inbound)s),"
+        "                (SELECT b.body FROM message_body b WHERE b.execution_id = %(execution)s)) AS words,"
+        "       (SELECT m.gone FROM inbound m WHERE m.id = %(inbound)s) AS gone",
+        {"inbound": row["inbound_id"], "execution": row["execution_id"]},
     )
-    return {**row, "words": words}
+    return {**row, **found}
 
 
 # --- evidence, addresses, caps ---------------------------------------------------------------------------------

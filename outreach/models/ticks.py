@@ -77,13 +77,13 @@ def counted(tx: Tx, counts: Sequence[Count]) -> list[int]:
 
 
 _CLAIM_FILED = """
-UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+UPDATE lead SET hinted_until = %(lease)s, hints = hints + 1 WHERE id IN (
     SELECT d.id FROM unnest(%(accounts)s::bigint[], %(kinds)s::text[], %(tops)s::int[]) AS q (account_id, kind, top)
      CROSS JOIN LATERAL (SELECT l.id FROM lead l
                           WHERE l.account_id = q.account_id AND l.next_kind = q.kind AND l.due_at <= %(horizon)s
                             AND l.state = 'active' AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s)
                           ORDER BY l.due_at LIMIT q.top FOR NO KEY UPDATE SKIP LOCKED) d)
-RETURNING id, due_at, account_id, next_kind"""
+RETURNING id, due_at, hints, account_id, next_kind"""
 
 
 def claim_filed(
@@ -134,13 +134,13 @@ def claim_late(tx: Tx, *, now: datetime, lease: datetime, limit: int) -> list[Ro
     """Due leads whose planned step has come too late while nothing stands still: it needs no room, so it waits for none; leased."""
     return tx.rows(
         """
-        UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+        UPDATE lead SET hinted_until = %(lease)s, hints = hints + 1 WHERE id IN (
             SELECT l.id FROM execution e JOIN lead l ON l.id = e.lead_id JOIN account a ON a.id = e.account_id
               JOIN sequence s ON s.id = e.sequence_id
              WHERE e.state = 'planned' AND e.late_at <= %(now)s AND l.due_at <= %(now)s AND a.state = 'ok' AND s.state = 'active'
                AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s)
              ORDER BY e.late_at LIMIT %(limit)s FOR NO KEY UPDATE OF l SKIP LOCKED)
-        RETURNING id, due_at""",
+        RETURNING id, due_at, hints""",
         {"now": now, "lease": lease, "limit": limit},
     )
 
@@ -149,11 +149,11 @@ def claim_others(tx: Tx, *, now: datetime, horizon: datetime, lease: datetime, l
     """Due leads that wait for no account: deadlines, doubts, tasks, parked ones; leased."""
     return tx.rows(
         """
-        UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+        UPDATE lead SET hinted_until = %(lease)s, hints = hints + 1 WHERE id IN (
             SELECT id FROM lead WHERE account_id IS NULL AND due_at <= %(horizon)s AND (hinted_until IS NULL OR hinted_until <= %(now)s)
                AND state = 'active' AND NOT starts_with(coalesce(waiting_detail, ''), %(newer)s)
              ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED)
-        RETURNING id, due_at""",
+        RETURNING id, due_at, hints""",
         {"now": now, "horizon": horizon, "lease": lease, "limit": limit, "newer": NEEDS_NEWER},
     )
 
@@ -162,11 +162,11 @@ def claim_open(tx: Tx, *, now: datetime, lease: datetime, limit: int) -> list[Ro
     """Due leads whose call or doubt is open; leased. They are settled whatever is paused: an opt-out may wait for it."""
     return tx.rows(
         """
-        UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+        UPDATE lead SET hinted_until = %(lease)s, hints = hints + 1 WHERE id IN (
             SELECT id FROM lead WHERE account_id IS NULL AND due_at <= %(now)s AND (hinted_until IS NULL OR hinted_until <= %(now)s)
                AND state = 'active' AND waiting_on IN ('call', 'doubt')
              ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED)
-        RETURNING id, due_at""",
+        RETURNING id, due_at, hints""",
         {"now": now, "lease": lease, "limit": limit},
     )
 
@@ -180,7 +180,7 @@ PAIRS = """pair AS (
          ORDER BY account_id, next_kind LIMIT 1) n)"""
 #: Those pairs, less those that this release sweeps.
 _CLAIM_STRANGE = f"""
-UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
+UPDATE lead SET hinted_until = %(lease)s, hints = hints + 1 WHERE id IN (
     WITH RECURSIVE {PAIRS},
     strange AS (
         SELECT p.account_id, p.next_kind FROM pair p JOIN account a ON a.id = p.account_id
@@ -193,7 +193,7 @@ UPDATE lead SET hinted_until = %(lease)s WHERE id IN (
     SELECT l.id FROM lead l JOIN due d ON d.id = l.id
      WHERE l.state = 'active' AND (l.hinted_until IS NULL OR l.hinted_until <= %(now)s)
      ORDER BY l.due_at LIMIT %(limit)s FOR NO KEY UPDATE OF l SKIP LOCKED)
-RETURNING id, due_at"""
+RETURNING id, due_at, hints"""
 
 
 def claim_strange(tx: Tx, *, now: datetime, horizon: datetime, lease: datetime, limit: int) -> list[Row]:

@@ -102,11 +102,16 @@ class RateLimited:
 
 @dataclass(frozen=True, slots=True)
 class AccountStopped:
-    """Surely not accepted; the account or the app cannot send until a human acts."""
+    """Surely not accepted; the account or the app cannot send until a human acts.
+
+    `detail`: the provider's prose, which may quote what it was sent, tokens too. It is for whoever has asked just now, and is
+    stored and logged nowhere. `code`: its status and codes, which may be.
+    """
 
     reason: Literal["needs_reauth", "restricted", "no_credits", "tier"]
     scope: Literal["account", "app"] = "account"
     detail: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +259,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class ReadFailed:
-    """A read did not succeed: the reason, and when to try again (real time; None: unknown)."""
+    """A read did not succeed: the reason, and when to try again (real time; None: unknown). `detail`, `code`: as in AccountStopped."""
 
     reason: Literal["rate_limited", "unreachable", "unauthorised", "forbidden", "unreadable"]
     retry_at: datetime | None = None
     detail: str = ""
+    code: str = ""
 
 
 @runtime_checkable

@@ -73,7 +73,7 @@ class Answer:
         """The JSON object in the body; empty when there is none that can be read."""
         try:
             parsed = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return parsed if isinstance(parsed, dict) else {}
 

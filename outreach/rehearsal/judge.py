@@ -14,7 +14,8 @@ from outreach.models import judging
 from outreach.models.base import Database, Row
 from outreach.simulator.witness import Acceptance, Deed
 
-_KIND = {"FOLLOW_ON_TWITTER": "follow", "UNFOLLOW_ON_TWITTER": "unfollow", "SEND_TWITTER_DM": "dm"}
+#: What a witness calls the kinds.
+KINDS = {"FOLLOW_ON_TWITTER": "follow", "UNFOLLOW_ON_TWITTER": "unfollow", "SEND_TWITTER_DM": "dm"}
 #: Real seconds that an active lead may be overdue before somebody must be able to say why.
 _OVERDUE_SECONDS = 90.0
 
@@ -62,7 +63,8 @@ def judge(
     """Judge a run. `caps`: per kind (follow, unfollow, dm) and account. `machine`: one real second in business time."""
     ledger = db.run(judging.ledger)
     suppressed = db.run(judging.effective_suppressions)
-    overdue = db.run(lambda tx: judging.overdue(tx, now, machine * _OVERDUE_SECONDS))
+    late = db.run(lambda tx: judging.overdue(tx, now, machine * _OVERDUE_SECONDS))
+    overdue = [lead for lead in late if not _is_full(lead, ledger, caps, now)]
     findings: list[str] = []
     seen = Counter(_effect_of(a) for a in acceptances)
     return Verdict(
@@ -84,8 +86,24 @@ def judge(
     )
 
 
+def _is_full(lead: Row, ledger: Iterable[Row], caps: Mapping[str, Sequence[Cap]], now: datetime) -> bool:
+    """Has the lead's account used up a cap? Then nothing of that kind can be begun now."""
+    used = [
+        row["effect_by"]
+        for row in ledger
+        if (row["account"], row["kind"]) == (lead["account"], lead["next_kind"])
+        and row["effect_by"] is not None
+    ]
+    windows = [
+        (cap.limit, timedelta(seconds=cap.seconds))
+        for cap in caps.get(KINDS.get(lead["next_kind"], ""), ())
+        if cap.seconds
+    ]
+    return any(sum(at > now - window for at in used) >= limit for limit, window in windows)
+
+
 def _held(ledger: Iterable[Row]) -> tuple[str, ...]:
-    why = Counter((_KIND[row["kind"]], row["reason"]) for row in ledger if row["state"] == "held")
+    why = Counter((KINDS[row["kind"]], row["reason"]) for row in ledger if row["state"] == "held")
     return tuple(f"{n} x {kind}: {reason}" for (kind, reason), n in sorted(why.items()))
 
 
@@ -96,7 +114,7 @@ def _effect_of(acceptance: Acceptance) -> Effect:
 def _effect_in_ledger(row: Row) -> Effect:
     body = row["body"]
     words = hashlib.sha256(body.encode()).hexdigest() if body is not None else ""
-    return (row["account"], row["recipient"], _KIND[row["kind"]], words)
+    return (row["account"], row["recipient"], KINDS[row["kind"]], words)
 
 
 def _duplicates(acceptances: Iterable[Acceptance], ledger: Iterable[Row], findings: list[str]) -> int:

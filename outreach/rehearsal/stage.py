@@ -48,6 +48,8 @@ class Stage:
     caps: Mapping[str, str] = field(default_factory=lambda: world.CAPS)
     workers: int = 2
     schedulers: int = 1
+    #: a folder to run Python from, with an older release of ours in it
+    old: Path | None = None
 
     @property
     def simulator_url(self) -> str:
@@ -58,7 +60,7 @@ def empty_stage(folder: Path, servers: Servers, *, witness: str = "witness.jsonl
     """An empty database that is simulated for ever, on a clock that runs an hour a second."""
     admin.empty_database(servers.database_url)
     settings = replace(
-        Settings(data_dir=folder),
+        Settings.of_folder(folder),
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         clock_origin=datetime.now(UTC),  # noqa: TID251  where scaled time begins: business and real time are one here
@@ -128,6 +130,15 @@ def worker(stage: Stage, name: str, *, restart: bool = True, **environ: str) -> 
     """One worker process of this stage, ready to be started. `environ`: what it is told besides."""
     words = [*stage.worker_module, "worker"]
     return _child(stage, name, *words, restart=restart, **stage.for_workers, **environ)
+
+
+def old_worker(stage: Stage, name: str) -> Command:
+    """One worker process of the older release."""
+    assert stage.old is not None
+    here = _child(
+        stage, name, "outreach", "worker", restart=True, PYTHONPATH=str(stage.old), **stage.for_workers
+    )
+    return replace(here, cwd=stage.old)
 
 
 def _start(stage: Stage, supervisor: Supervisor, file: Path, seed: int, secret: str) -> None:

@@ -19,6 +19,7 @@ from outreach.limits.caps import Cap, parse_caps
 from outreach.models import accounts, demo
 from outreach.models.base import Tx
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import sealed_account, sealed_app
 from outreach.runtime.enroll import Senders
 
 SEQUENCE = "demo-follow-dm-branch"
@@ -146,9 +147,11 @@ def make_accounts(
             "caps": {},
             "now": now,
         }
-        app_id = accounts.put_app(tx, app)
+        app_id = accounts.put_app(tx, sealed_app(ctx.vault, app))
         made = {
-            name: accounts.insert(tx, _account(name, permitted, app_id, base_url, now, caps))
+            name: accounts.insert(
+                tx, sealed_account(ctx.vault, _account(name, permitted, app_id, base_url, now, caps))
+            )
             for name, permitted in ACCOUNTS.items()
         }
         for account_id in made.values():

@@ -6,7 +6,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from outreach.models import accounts, erasing, inbound, peers
+from outreach.compliance.optout import classify_reply
+from outreach.models import accounts, deletions, inbound, peers
 from outreach.models.base import Row, Tx
 from outreach.providers.base import InboundItem, InboundKind
 from outreach.runtime import hints
@@ -51,9 +52,25 @@ def store(ctx: Context, tx: Tx, pushes: Sequence[Push], now: datetime) -> list[R
         for push in pushes
         for item in push.items
     ]
-    erased = erasing.erased_among(tx, [digest for row in rows for digest in _digests(ctx, row)])
-    new = inbound.store(tx, [_nameless(ctx, r) if _is_erased(ctx, tx, r, erased) else r for r in rows])
+    digests = [digest for row in rows for digest in _digests(ctx, row)]
+    erased, deleted = deletions.unwanted(tx, digests, [row["content_id"] for row in rows])
+    rows = [_nameless(ctx, tx, row) if _is_erased(ctx, tx, row, erased) else row for row in rows]
+    new = inbound.store(tx, [_wordless(row) if _is_deleted(row, deleted) else row for row in rows])
     return _without_known(tx, new, now)
+
+
+def _is_deleted(row: dict[str, Any], deleted: set[tuple[str, str, str]]) -> bool:
+    """Has somebody asked for this very message to be deleted before it came to us?"""
+    return bool(deleted) and any(
+        (row["channel"], account, row["content_id"]) in deleted for account in ("", row["account_key"])
+    )
+
+
+def _wordless(row: dict[str, Any]) -> dict[str, Any]:
+    """That it came is kept, and how it reads, for it may be a stop; what it says is not."""
+    is_reply = row["kind"] == InboundKind.MESSAGE_IN.value
+    reply_class = classify_reply(row["text"] or "").reply_class.value if is_reply else None
+    return row | {"text": None, "raw": {}, "gone": "deleted", "class": reply_class}
 
 
 def _without_known(tx: Tx, new: Sequence[Row], now: datetime) -> list[Row]:
@@ -70,25 +87,37 @@ def _without_known(tx: Tx, new: Sequence[Row], now: datetime) -> list[Row]:
 
 
 def _digests(ctx: Context, row: dict[str, Any]) -> list[str]:
-    """What the register would know the peer by: their id first."""
+    """What the register would know the peer by, under any pepper: their id first."""
     handle = ("twitter_handle", row["peer_handle"])
-    return [ctx.identifier_digest(k, v) for k, v in ((row["peer_kind"], row["peer"]), handle) if v]
+    named = [(k, v) for k, v in ((row["peer_kind"], row["peer"]), handle) if v]
+    return [digest for k, v in named for digest in ctx.peppers.digests(k, v)]
 
 
 def _is_erased(ctx: Context, tx: Tx, row: dict[str, Any], erased: set[str]) -> bool:
     """A handle may have changed hands: whoever is known by their own id is somebody else."""
-    found = [digest in erased for digest in _digests(ctx, row)]
-    return any(found) and (found[0] or peers.find(tx, row["peer_kind"], row["peer"]) is None)
+    digests = _digests(ctx, row)
+    by_id = digests[: len(ctx.peppers.ids)]
+    return not erased.isdisjoint(digests) and (
+        not erased.isdisjoint(by_id) or peers.find(tx, row["peer_kind"], row["peer"]) is None
+    )
 
 
-def _nameless(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
+def _nameless(ctx: Context, tx: Tx, row: dict[str, Any]) -> dict[str, Any]:
     """Somebody who was erased is heard of again: that it came is kept, who and what is not."""
     kept: dict[str, Any] = {"peer_kind": "", "peer": "", "peer_handle": "", "text": None, "raw": {}}
     head, _, rest = row["content_id"].partition(":")
     # The id of a message says nothing of anybody; what else there is, is called by both sides' ids.
     if row["kind"] not in _MESSAGES:
-        kept["content_id"] = f"{head}:{ctx.identifier_digest('content', rest)}"
+        kept["content_id"] = _known_as(tx, row, [f"{head}:{d}" for d in ctx.peppers.digests("content", rest)])
     return row | kept
+
+
+def _known_as(tx: Tx, row: dict[str, Any], content_ids: Sequence[str]) -> str:
+    """The one under which it is stored already, under whatever pepper; else the first."""
+    if len(content_ids) == 1:
+        return content_ids[0]
+    stored = inbound.known_among(tx, [(row["channel"], row["account_key"], c) for c in content_ids])
+    return next((c for _, _, c in stored), content_ids[0])
 
 
 _MESSAGES = {InboundKind.MESSAGE_IN.value, InboundKind.MESSAGE_OUT.value, InboundKind.READ.value}
@@ -113,6 +142,8 @@ def _row(
         "occurred_at": min(ctx.clock.business(item.occurred_at), now) if item.occurred_at else now,
         "received_at": now,
         "state": "stored",
+        "class": None,
+        "gone": None,
     }
 
 
@@ -127,7 +158,7 @@ def accept_unreadable(ctx: Context, channel: str, body_digest: str, size: int) -
                 {
                     "channel": channel, "account_key": "", "content_id": f"unreadable:{body_digest}", "kind": "unreadable", "account_id": None,
                     "peer_kind": "", "peer": "", "peer_handle": "", "text": None, "raw": {"bytes": size}, "via": "webhook", "occurred_at": now,
-                    "received_at": now, "state": "unreadable",
+                    "received_at": now, "state": "unreadable", "class": None, "gone": None,
                 }
             ],
         )  # fmt: skip

@@ -1,12 +1,13 @@
-"""What needs somebody now: eight conditions, read from the rows. Writes nothing; `status` shows them as they are."""
+"""What needs somebody now: conditions, read from the rows. Writes nothing; `status` shows them as they are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from outreach.compliance.retention import PRESSING
 from outreach.engine.kinds import CHANNEL_OF, ActionKind
-from outreach.models import alerts
+from outreach.models import alerts, deletions
 from outreach.models.base import Row, Tx
 from outreach.runtime.context import Context
 from outreach.runtime.stopping import GAVE_UP
@@ -20,6 +21,8 @@ OPTOUT_LATE = 60.0
 _REFUSED_FOR = 900.0
 #: Of the connections that the server allows.
 _CONNECTIONS_FULL = 0.8
+#: Of deletions that are late, so many are told one by one.
+_DELETIONS = 10
 _SENDS = {kind.value for kind in CHANNEL_OF}
 
 
@@ -34,6 +37,7 @@ class Alert(StrEnum):
     SIGNATURES = "signatures_refused"
     CONNECTIONS = "connections_high"
     OPTOUT_LATE = "optout_not_effective"
+    DELETION_LATE = "deletion_late"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,7 @@ def alarms(ctx: Context, tx: Tx, now: datetime) -> list[Alarm]:
         *_inboxes(ctx, tx, now),
         *_signatures(ctx, tx, now),
         *_connections(tx),
+        *_deletions(tx, now),
     ]
 
 
@@ -129,6 +134,15 @@ def _connections(tx: Tx) -> Iterator[Alarm]:
             alert=Alert.CONNECTIONS,
             detail=f"{row['used']} of {row['most']} connections to Postgres are in use",
         )
+
+
+def _deletions(tx: Tx, now: datetime) -> Iterator[Alarm]:
+    for row in deletions.open_ones(tx, _DELETIONS, pressing=now + PRESSING):
+        what = f"message {row['content_id']}" if row["scope"] == "message" else f"all of {row['account']}"
+        yield Alarm(
+            alert=Alert.DELETION_LATE, subject=str(row["id"]), detail=f"deletion {row['id']} ({what}) was asked for at {_at(row['asked_at'])} "
+            f"and is not done; it must be by {_at(row['due_by'])}",
+        )  # fmt: skip
 
 
 def _at(instant: datetime) -> str:

@@ -20,7 +20,9 @@ from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, AccountStopped, ReadFailed, Tokens, Unknown
 from outreach.providers.connecting import Asking, Connector, Me
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import app_secret, require_own_key, sealed_app
 from outreach.runtime.reading import is_loopback
+from outreach.vault import CannotOpen
 
 #: Real seconds for which a state is good: the owner may have to log in first.
 GOOD_FOR_SECONDS = 600.0
@@ -70,7 +72,8 @@ def begin(ctx: Context, wanted: Wanted, *, by: str) -> Begun:
         account = accounts.named(tx, wanted.name)
         base_url = account["base_url"] if account else str(wanted.values["base_url"])
         require_callable(tx, base_url)
-        app = _app(tx, wanted, account, now)
+        require_own_key(ctx.vault, base_url)
+        app = _app(ctx, tx, wanted, account, now)
         follows = account["follow_permitted"] if account else wanted.values["follow_permitted"]
         scopes = needed_scopes(connector, follows=bool(follows))
         expires_at = now + ctx.machine(GOOD_FOR_SECONDS)
@@ -138,7 +141,7 @@ def _to_store(wanted: Wanted, account: Row | None) -> dict[str, Any]:
     return {"external_id": external_id, "handle": wanted.handle.removeprefix("@"), "values": values}
 
 
-def _app(tx: Tx, wanted: Wanted, account: Row | None, now: datetime) -> Row:
+def _app(ctx: Context, tx: Tx, wanted: Wanted, account: Row | None, now: datetime) -> Row:
     """The app behind it, made or completed with the secrets that were handed in."""
     if account is not None:
         _require_same(wanted, account)
@@ -159,7 +162,8 @@ def _app(tx: Tx, wanted: Wanted, account: Row | None, now: datetime) -> Row:
         )
     if known is None or theirs:
         values = {key: wanted.secrets.get(key) for key in ("client_id", "client_secret", "consumer_secret")}
-        accounts.put_app(tx, {"name": name, "channel": wanted.channel, "caps": {}, "now": now, **values})
+        said: dict[str, Any] = {"name": name, "channel": wanted.channel, "caps": {}, "now": now, **values}
+        accounts.put_app(tx, sealed_app(ctx.vault, said))
         known = accounts.app_named(tx, name)
     assert known is not None
     if not known["client_id"]:
@@ -238,7 +242,7 @@ def redeem(ctx: Context, state: str, code: str | None, error: str | None) -> Red
         return Redeemed(row=row, client=client, tokens=got, me=me)
     give_back(ctx, connector, client, got)
     return refuse(
-        ctx, row["id"], NotConnected(reason="refused", message=f"the provider did not say whose tokens these are ({me.detail or me.reason}); connect once more")
+        ctx, row["id"], NotConnected(reason="refused", message=f"the provider did not say whose tokens these are ({me.code or me.detail or me.reason}); connect once more")
     )  # fmt: skip
 
 
@@ -265,9 +269,13 @@ def _take(
         said = "the owner said no" if error == "access_denied" else "the provider sent no code"
         return _refused(tx, row["id"], "denied", said)
     app = accounts.app_by_id(tx, row["app_id"])
+    try:
+        client_secret = app_secret(ctx.vault, app["name"], "client_secret", app["client_secret"])
+    except CannotOpen as broken:
+        return _refused(tx, row["id"], "refused", broken.message)
     client = AccountRef(
         id=row["account_id"] or 0, external_id=row["wanted"]["external_id"], base_url=row["base_url"], access_token="",
-        client_id=app["client_id"], client_secret=app["client_secret"],
+        client_id=app["client_id"], client_secret=client_secret,
     )  # fmt: skip
     return row, client, _verifier(ctx, secret, row["nonce"])
 
@@ -296,7 +304,8 @@ def _with(client: AccountRef, tokens: Tokens) -> AccountRef:
 
 
 def _why_not(got: ReadFailed | Unknown | AccountStopped) -> NotConnected:
-    detail = got.detail or (got.reason if not isinstance(got, Unknown) else "no answer")
+    # Stored, and shown by a page that anybody may be looking at: the provider's codes, never its prose.
+    detail = "no answer" if isinstance(got, Unknown) else f"{got.reason}, {got.code or got.detail}"
     return NotConnected(
         reason="refused", message=f"the provider did not give out tokens ({detail}); begin anew"
     )

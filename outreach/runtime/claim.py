@@ -18,7 +18,8 @@ from outreach.models.executions import LockedSend
 from outreach.models.leads import Lead
 from outreach.providers.base import Call
 from outreach.runtime import hints
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_ref, lock_out
 from outreach.runtime.hints import Hints
 from outreach.runtime.late import pass_over
 from outreach.runtime.moving import before_late, go_on, task_look, want_again
@@ -27,6 +28,7 @@ from outreach.runtime.prepare import Prepared
 from outreach.runtime.reading import read_all_facts
 from outreach.runtime.reviewing import turn_of
 from outreach.runtime.scopes import to_lock
+from outreach.vault import CannotOpen
 
 #: Causes that mean: a person said something, and this is what we say or do about it.
 _ANSWERS = {"REPLIED", "POSITIVE_REPLY", "NEGATIVE_REPLY", "REPLIED_TO_NOTE"}
@@ -148,9 +150,15 @@ class _Claiming:
 
     def _begin(
         self, locked: LockedSend, prepared: Prepared, facts: Facts, verdict: Verdict, row: Row
-    ) -> Claimed:
+    ) -> Claimed | NotClaimed:
         lead, execution, fence = locked.lead, locked.execution, locked.next_fence
         assert fence is not None
+        try:
+            asked = _call(self.ctx, prepared)
+        except CannotOpen:
+            # The account's row is held: it stops here, and is judged so when we start over, a little later.
+            lock_out(self.ctx.vault, self.tx, execution.account_id, self.now)
+            return NotClaimed(hints=[hints.perform(prepared.kind, prepared.execution_id, _SOON_SECONDS)])
         # Stamps of an account never run backwards, whatever the machines' clocks do.
         now = max(facts.now, row["last_stamp"] or facts.now)
         deadline = now + self.ctx.call_deadline
@@ -167,7 +175,7 @@ class _Claiming:
         return Claimed(
             execution_id=execution.id,
             fence=fence,
-            call=_call(self.ctx, prepared),
+            call=asked,
             started_at=now,
             claimed_monotonic=self.before,
             prepared=prepared,
@@ -191,7 +199,7 @@ class _Claiming:
 def _call(ctx: Context, prepared: Prepared) -> Call:
     return Call(
         kind=prepared.kind.value,
-        account=account_ref(prepared.row),
+        account=account_ref(ctx.vault, prepared.row),
         recipient=prepared.row["recipient"],
         body=prepared.body,
         subject=prepared.subject,

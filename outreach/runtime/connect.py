@@ -18,6 +18,7 @@ from outreach.runtime.authorize import (
     refuse,
 )
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import sealed_account, sealed_tokens
 from outreach.runtime.stopping import resume
 
 
@@ -119,7 +120,7 @@ def _make(ctx: Context, tx: Tx, redeemed: Redeemed, now: datetime) -> int:
         "external_id": me.external_id, "handle": me.handle, "access_token": tokens.access_token, "refresh_token": tokens.refresh_token,
         "token_expires_at": _until(ctx, redeemed), "scopes": _scopes(redeemed), "now": now,
     }  # fmt: skip
-    account_id = accounts.insert(tx, values)
+    account_id = accounts.insert(tx, sealed_account(ctx.vault, values))
     added = events.Event(kind=EventKind.ACCOUNT_ADDED, at=now, actor=row["begun_by"], account_id=account_id)
     events.append(tx, [added])
     return account_id
@@ -129,7 +130,7 @@ def _renew(ctx: Context, tx: Tx, redeemed: Redeemed, account: Row, now: datetime
     """New tokens mend what lacked them, and nothing else: a pause or a restriction stays."""
     tokens = redeemed.tokens
     accounts.replace_tokens(
-        tx, account["id"], tokens.access_token, tokens.refresh_token, _until(ctx, redeemed), scopes=tokens.scopes,
+        tx, account["id"], *sealed_tokens(ctx.vault, account, tokens.access_token, tokens.refresh_token), _until(ctx, redeemed), scopes=tokens.scopes,
         handle=redeemed.me.handle or None, now=now,
     )  # fmt: skip
     if account["state"] not in ("needs_reauth", "disconnected"):

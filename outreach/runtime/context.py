@@ -1,18 +1,20 @@
 """The handful of collaborators that every runtime function gets handed. Built once, by outreach.app."""
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from outreach.clock import Clock
-from outreach.ids import keyed_digest
 from outreach.limits.limiter import Limiter
 from outreach.models.base import UNREACHABLE, Database
 from outreach.outbound import Outbound
-from outreach.providers.base import AccountRef, Provider
+from outreach.peppers import Peppers
+from outreach.providers.base import Provider
 from outreach.settings import Settings
 from outreach.together import Together
+from outreach.vault import Vault
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,10 +46,20 @@ class Context:
     together: Shared = field(default_factory=Shared)
     #: channels whose actions this process carries out in the message that has led to them
     carries: frozenset[str] = frozenset()
+    #: opens and seals stored credentials
+    vault: Vault = field(init=False)
+    #: how identifiers are remembered
+    peppers: Peppers = field(init=False)
+    #: is this process to end? Then nothing further is begun
+    ending: Callable[[], bool] = lambda: False
+    #: looks at a lead in a process of its own; how that died, or None. None: this process starts no other
+    apart: Callable[[int], str | None] | None = None
+    #: whoever does that holds it
+    alone: threading.Lock = field(default_factory=threading.Lock)
 
-    def identifier_digest(self, kind: str, value: str) -> str:
-        """How a suppressed identifier is remembered."""
-        return keyed_digest(self.settings.pepper, kind, value)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vault", Vault.of(self.settings.keys))
+        object.__setattr__(self, "peppers", Peppers.of(self.settings.pepper))
 
     def machine(self, seconds: float) -> timedelta:
         """Real seconds as a business duration."""
@@ -67,20 +79,3 @@ class Context:
     def settle(self) -> timedelta:
         """S: how long after its deadline a call may still surface at the provider."""
         return self.clock.machine(self.settings.settle_seconds)
-
-
-def account_ref(row: Mapping[str, object]) -> AccountRef:
-    """What a provider may know of an account. `row` has the account's columns under their own names."""
-    return AccountRef(
-        id=int(str(row["account_id"] if "account_id" in row else row["id"])),
-        external_id=str(row["external_id"]),
-        base_url=str(row["base_url"]),
-        access_token=str(row["access_token"]),
-        refresh_token=_text(row["refresh_token"]),
-        client_id=_text(row["client_id"]),
-        client_secret=_text(row["client_secret"]),
-    )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -124,7 +124,8 @@ def pause_lead(ctx: "Context", lead_id: int, reason: str, by: str) -> None:
         now, lead = _locked_active(ctx, tx, lead_id)
         lead.paused_at, lead.pause_reason = now, reason
         lead.epoch += 1
-        lead.log(EventKind.LEAD_PAUSED, now, actor=by, reason=reason)
+        # Why is a human's word: it stands in the row, which can forget it, and not in the log, which cannot.
+        lead.log(EventKind.LEAD_PAUSED, now, actor=by)
         if lead.waiting_on not in (WaitingOn.CALL.value, WaitingOn.DOUBT.value):
             lead.wait(now + LOOK_AGAIN, WaitingOn.PAUSE, reason)
         lead.write(tx)
@@ -158,7 +159,7 @@ def stop_lead(ctx: "Context", lead_id: int, reason: str, by: str) -> None:
 
     def work(tx: Tx) -> None:
         now, lead = _locked_active(ctx, tx, lead_id)
-        leave(tx, lead, reason, now, actor=by)
+        leave(tx, lead, reason, now, actor=by, told="by_hand")
         lead.write(tx)
 
     ctx.db.run(work)
@@ -193,7 +194,6 @@ def pause_person(ctx: Desk, person_id: int, reason: str, by: str) -> None:
                     at=now,
                     actor=by,
                     person_id=person.id,
-                    payload={"reason": reason},
                 )
             ],
         )

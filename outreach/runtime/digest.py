@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from outreach.audience.remembering import digest_of
 from outreach.compliance import register
 from outreach.compliance.optout import classify_reply
 from outreach.engine.events import EventKind
@@ -20,7 +21,7 @@ from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.notifying import put_reply
 from outreach.runtime.optout import stop_leads, suppress
-from outreach.runtime.stopping import GAVE_UP, stop
+from outreach.runtime.stopping import GAVE_UP, end_access, stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ def _peer(ctx: Context, tx: Tx, row: Row) -> Row | None:
     if named is None:
         return None
     now = ctx.clock.at(tx.database_now())
-    hmac = ctx.identifier_digest("twitter_id", row["peer"])
+    hmac = digest_of(tx, ctx.peppers, "twitter_id", row["peer"])
     return peers.learn_id(tx, named["id"], named["person_id"], row["peer"], hmac, now)
 
 
@@ -117,7 +118,7 @@ _NO_INVITATION = (ReplyClass.OUT_OF_OFFICE, ReplyClass.UNSUBSCRIBE)
 
 def _message_in(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
     row, now = arrival.row, arrival.now
-    reply_class = classify_reply(row["text"] or "").reply_class
+    reply_class = _class_of(row)
     if reply_class not in _NO_INVITATION:
         register.record_inbound_basis(
             tx, identity_id=arrival.identity_id, channel=Channel(row["channel"]), account_id=row["account_id"], inbound_id=row["id"],
@@ -126,6 +127,13 @@ def _message_in(ctx: Context, tx: Tx, arrival: Arrival) -> Hints:
     _done(tx, arrival, reply_class)
     _note(tx, arrival, EventKind.DM_REPLY_RECEIVED, reply_class=reply_class.value)
     return [*_act_on(ctx, tx, arrival, reply_class), *_tell(ctx, tx, arrival, reply_class)]
+
+
+def _class_of(row: Row) -> ReplyClass:
+    """How it reads; where its words are gone, how it read before they went."""
+    if row["gone"] and row["class"]:
+        return ReplyClass(row["class"])
+    return classify_reply(row["text"] or "").reply_class
 
 
 def _tell(ctx: Context, tx: Tx, arrival: Arrival, reply_class: ReplyClass) -> Hints:
@@ -308,6 +316,13 @@ def _revoked(ctx: Context, tx: Tx, row: Row) -> Hints:
         # Told late, it may be about a permission that was given anew since.
         if account["tokens_at"] is None or row["occurred_at"] >= account["tokens_at"]:
             stop(tx, account, "needs_reauth", f"{GAVE_UP}the permission was revoked at the provider", now)
+            end_access(
+                tx,
+                channel=row["channel"],
+                account_key=row["account_key"],
+                why="access was revoked at the provider",
+                now=now,
+            )
     inbound.digested(tx, row["id"], now=now, person_id=None, reply_class=None)
     return []
 
@@ -322,13 +337,13 @@ def _unmatched(ctx: Context, tx: Tx, row: Row) -> Hints:
         return []
     reply_class = None
     if row["kind"] == InboundKind.MESSAGE_IN.value:
-        reply_class = classify_reply(row["text"] or "").reply_class
+        reply_class = _class_of(row)
         entered = enter_as_stranger(ctx, tx, row, reply_class, now)
         if entered is not None:
             return _met(tx, row, entered, reply_class, now)
         if reply_class is ReplyClass.UNSUBSCRIBE:
             register.suppress_identifier(
-                tx, ctx.identifier_digest(row["peer_kind"], row["peer"]), reason="they said stop", source="reply",
+                tx, digest_of(tx, ctx.peppers, row["peer_kind"], row["peer"]), reason="they said stop", source="reply",
                 evidence={"inbound_id": row["id"]}, now=now,
             )  # fmt: skip
     inbound.digested(

@@ -3,22 +3,20 @@
 It may be run again: whatever died in the middle goes on from where it was.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from outreach.engine.events import EventKind
 from outreach.errors import ConfigurationError
-from outreach.models import accounts, erasing, events
+from outreach.models import accounts, events
 from outreach.models.base import SENDS_LOCK, Row, Tx
 from outreach.models.instance import drain_claims
 from outreach.providers.base import ReadFailed
-from outreach.runtime.context import Context, account_ref
-from outreach.runtime.digest import digest
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import full_ref
+from outreach.runtime.deleting import purge_account
 from outreach.runtime.hints import Hints
 from outreach.runtime.stopping import stop
-
-#: Rows of one transaction of a purge.
-_BATCH = 2000
+from outreach.vault import CannotOpen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +33,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
-    """What went of the account's private content, and what had to be left: run it again later."""
+    """What went of the account's private content, and what had to be left for now."""
 
     bodies: int
     messages: int
@@ -65,23 +63,25 @@ def _halt(ctx: Context, tx: Tx, name: str, by: str) -> Row:
 
 def _revoke(ctx: Context, account: Row) -> str | None:
     """None: both tokens are worthless now. Otherwise why they may still live at the provider."""
-    held = [token for token in (account["refresh_token"], account["access_token"]) if token]
     provider = ctx.providers.get(account["channel"])
-    if not held:
+    if not (account["refresh_token"] or account["access_token"]):
         return None
     if provider is None or provider.connector is None:
         return f"{account['channel']} is not asked by this release"
     if not account["client_id"]:
         return "its app has no client id"
-    for token in held:
+    try:
+        opened = full_ref(ctx.vault, account)
+    except CannotOpen as broken:
+        return broken.message
+    for token in filter(None, (opened.refresh_token, opened.access_token)):
         try:
-            answer = provider.connector.revoke(
-                account_ref(account), token, ctx.settings.call_deadline_seconds
-            )
+            answer = provider.connector.revoke(opened, token, ctx.settings.call_deadline_seconds)
         except ConfigurationError as refused:
             return refused.message
         if isinstance(answer, ReadFailed):
-            return f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+            said = answer.code or answer.detail
+            return f"{answer.reason}: {said}" if said else answer.reason
     return None
 
 
@@ -97,26 +97,12 @@ def _forget(ctx: Context, tx: Tx, account_id: int, revoked: bool, by: str) -> No
     events.append(tx, [given])
 
 
-def purge(ctx: Context, account_id: int) -> Purged:
-    """Texts that the account sent and received go, in transactions of a few thousand. What is not understood yet is read first."""
-    hints = [hint for one in ctx.db.run(lambda tx: erasing.undigested_of(tx, account_id)) for hint in digest(ctx, one)]  # fmt: skip
-    bodies = _all(ctx, lambda tx, after: erasing.forget_bodies(tx, account_id, after, _BATCH))
-    messages = _all(ctx, lambda tx, after: erasing.forget_messages(tx, account_id, after, _BATCH))
-    left = ctx.db.run(lambda tx: erasing.left_of(tx, account_id))
-    return Purged(
-        bodies=bodies,
-        messages=messages,
-        bodies_left=left["bodies"],
-        messages_left=left["messages"],
-        hints=hints,
+def purge(ctx: Context, account_id: int, *, by: str = "engine") -> Purged:
+    """Texts that the account sent and received go. What must stay for now is on record, and the sweep takes it once it may."""
+    account = ctx.db.run(lambda tx: accounts.get(tx, account_id))
+    gone = purge_account(
+        ctx, channel=account["channel"], account_key=account["external_id"], reason=f"purged by {by}", by=by
     )
-
-
-def _all(ctx: Context, forget: Callable[[Tx, int], Row]) -> int:
-    total, after = 0, 0
-    while True:
-        row = ctx.db.run(lambda tx, after=after: forget(tx, after))  # type: ignore[misc]
-        total += int(row["n"])
-        if row["n"] < _BATCH:
-            return total
-        after = row["last"]
+    return Purged(
+        bodies=gone.bodies, messages=gone.messages, bodies_left=gone.bodies_left, messages_left=gone.messages_left, hints=gone.hints
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from outreach.audience.remembering import digest_of
 from outreach.compliance import register
 from outreach.compliance.facts import ANSWER_WITHIN
 from outreach.compliance.quoting import fold
@@ -85,7 +86,7 @@ def enter_as_stranger(
     door = _door_for(tx, row, reply_class, now) if row["peer"] else None
     if door is None:
         return None
-    peer, handle = _identities(ctx, row)
+    peer, handle = _identities(ctx, tx, row)
     why = _against_stranger(tx, door, row, [i["hmac"] for i in (peer, handle) if i is not None])
     if why is not None:
         refuse(tx, door, why, now, inbound_id=row["id"])
@@ -98,11 +99,11 @@ def enter_as_stranger(
     return Entered(person_id, _admit_writer(ctx, tx, door, row, person_id, identity_id, {}, now))
 
 
-def _identities(ctx: Context, row: Row) -> tuple[dict[str, str], dict[str, str] | None]:
+def _identities(ctx: Context, tx: Tx, row: Row) -> tuple[dict[str, str], dict[str, str] | None]:
     """What is written down of a stranger: the id that wrote, and the handle it came under."""
 
     def of(kind: str, value: str, shown: str) -> dict[str, str]:
-        return {"kind": kind, "value": value, "shown": shown, "hmac": ctx.identifier_digest(kind, value)}
+        return {"kind": kind, "value": value, "shown": shown, "hmac": digest_of(tx, ctx.peppers, kind, value)}
 
     handle = row["peer_handle"] if row["peer_kind"] == "twitter_id" else ""
     peer = of(row["peer_kind"], row["peer"], row["peer"])

@@ -18,10 +18,12 @@ from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, AccountStopped, ReadFailed
 from outreach.providers.connecting import Connector, Me
 from outreach.runtime.authorize import needed_scopes
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_ref, shut_out
 from outreach.runtime.refresh import refresh
 from outreach.runtime.standing import cap_uses
 from outreach.runtime.stopping import GAVE_UP, stop, waits_for_human
+from outreach.vault import CannotOpen
 
 #: What X does not tell before it refuses something for it.
 NOT_TOLD = "not told"
@@ -77,13 +79,23 @@ class Examined:
 def examine(ctx: Context, name: str) -> Examined:
     """One question to the provider (and one refresh where it refuses the token). Raises NotFound."""
     account = ctx.db.run(lambda tx: accounts.find(tx, name))
-    answer = whose_token(ctx, account["channel"], account_ref(account))
+    answer = _whose(ctx, account)
     if _refused(answer) and account["refresh_token"] and account["state"] in ("ok", "needs_reauth"):
         refresh(ctx, account["id"])
         account = ctx.db.run(lambda tx: accounts.get(tx, account["id"]))
-        answer = whose_token(ctx, account["channel"], account_ref(account))
+        answer = _whose(ctx, account)
     ctx.db.run(lambda tx: _learn(ctx, tx, account["id"], account["tokens_at"], answer))
     return ctx.db.run(lambda tx: _report(ctx, tx, account["id"], answer))
+
+
+def _whose(ctx: Context, account: Row) -> Me | AccountStopped | ReadFailed:
+    """Of a stored token; what cannot be opened is nobody's."""
+    try:
+        ref = account_ref(ctx.vault, account)
+    except CannotOpen as broken:
+        shut_out(ctx, account["id"])
+        return ReadFailed("forbidden", detail=broken.message)
+    return whose_token(ctx, account["channel"], ref)
 
 
 def whose_token(ctx: Context, channel: str, ref: AccountRef) -> Me | AccountStopped | ReadFailed:
@@ -123,8 +135,8 @@ def _learn(
             stop(tx, account, "needs_reauth", why, now)
         case Me(handle=handle) if handle and handle != account["handle"]:
             accounts.set_handle(tx, account_id, handle)
-        case AccountStopped(reason=reason, scope=scope, detail=detail):
-            why = f"{reason}: {detail}"[:200] if detail else reason
+        case AccountStopped(reason=reason, scope=scope, code=code):
+            why = f"{reason}: {code}" if code else reason
             stop(tx, account, reason, why, now, scope=scope)
 
 

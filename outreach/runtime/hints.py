@@ -22,6 +22,11 @@ def advance(lead_id: int, after: float = 0.0) -> Hint:
     return Hint("advance_lead", lead_id, after)
 
 
+def try_lead(lead_id: int, after: float = 0.0) -> Hint:
+    """Look at a lead that was hinted in vain, with care."""
+    return Hint("try_lead", lead_id, after)
+
+
 def perform(kind: ActionKind | str, execution_id: int, after: float = 0.0) -> Hint:
     """Carry out a planned execution: the actor is named like its kind."""
     return Hint(str(ActionKind(kind).value).lower(), execution_id, after)
@@ -81,6 +86,11 @@ def watch() -> Hint:
 def deliver() -> Hint:
     """Deliver notices that wait."""
     return Hint("deliver_notices", 0)
+
+
+def retain() -> Hint:
+    """See whether something has been kept for long enough, or is to be deleted."""
+    return Hint("retain_content", 0)
 
 
 def beat() -> Hint:

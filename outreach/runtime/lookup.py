@@ -8,10 +8,12 @@ from outreach.models import accounts, leads, persons, tasks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, ReadFailed, Relationship
 from outreach.runtime import hints
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_ref, shut_out
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.observing import observe
+from outreach.vault import CannotOpen
 
 #: X answers for at most so many ids at once.
 _BATCH = 100
@@ -19,9 +21,13 @@ _BATCH = 100
 
 def look_up(ctx: Context, account_id: int) -> Hints:
     """One batch of the account's wanted relationships; leads that waited are hinted or go on."""
-    account, channel, wanted, began_at = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
-    if not wanted or channel not in ctx.providers:
+    try:
+        asked = ctx.db.run(lambda tx: _wanted(ctx, tx, account_id))
+    except CannotOpen:
+        return shut_out(ctx, account_id)
+    if asked is None:
         return []
+    account, channel, wanted, began_at = asked
     answer = ctx.providers[channel].relationships(account, [w["value"] for w in wanted])
     if isinstance(answer, ReadFailed):
         return [hints.refresh(account_id)] if answer.reason == "unauthorised" else []
@@ -38,10 +44,12 @@ def look_up(ctx: Context, account_id: int) -> Hints:
     return [*found, *ctx.db.run(lambda tx: _wake(ctx, tx, account_id, seen))]
 
 
-def _wanted(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row], datetime]:
-    account = accounts.get(tx, account_id)
+def _wanted(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row], datetime] | None:
+    account = accounts.hinted(tx, account_id)
     wanted = watermarks.wanted_relationships(tx, account_id, _BATCH)
-    return account_ref(account), account["channel"], wanted, ctx.clock.at(tx.database_now())
+    if account is None or not wanted or account["channel"] not in ctx.providers:
+        return None
+    return account_ref(ctx.vault, account), account["channel"], wanted, ctx.clock.at(tx.database_now())
 
 
 def _note(

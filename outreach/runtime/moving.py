@@ -137,22 +137,31 @@ def _then(ctx: Context, tx: Tx, step: _Step, planned: int | None, now: datetime)
     return []
 
 
-def leave(tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engine") -> None:
-    """The lead exits: what is planned is cancelled, its tasks are void. An open call is left to T2."""
-    _cancel(tx, lead, reason, now, actor)
+def leave(
+    tx: Tx, lead: Lead, reason: str, now: datetime, *, actor: str = "engine", told: str | None = None
+) -> None:
+    """The lead exits: what is planned is cancelled, its tasks are void. An open call is left to T2.
+
+    `told`: the log's word for a reason that is a human's, who may have named somebody: the log forgets nothing.
+    """
+    _cancel(tx, lead, reason, now, actor, told)
     lead.end("exited", now, reason)
     lead.epoch += 1
-    lead.log(EventKind.LEAD_EXITED, now, actor=actor, reason=reason, at_node=lead.cursor)
+    lead.log(EventKind.LEAD_EXITED, now, actor=actor, reason=told or reason, at_node=lead.cursor)
 
 
-def _cancel(tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine") -> None:
+def _cancel(
+    tx: Tx, lead: Lead, reason: str, now: datetime, actor: str = "engine", told: str | None = None
+) -> None:
     for task in tasks.void_of_lead(tx, lead.id, reason, now):
         if task["kind"] == "review":
             reviews.wake(tx, lead, most=1, now=now)
         lead.log(EventKind.TASK_CLOSED, now, actor=actor, execution_id=task["execution_id"], task_id=task["id"], state="void",
                  held_by=task["holder"])  # fmt: skip
     for execution_id in executions.cancel_planned(tx, lead.id, reason, now):
-        lead.log(EventKind.ACTION_CANCELLED, now, actor=actor, execution_id=execution_id, reason=reason)
+        lead.log(
+            EventKind.ACTION_CANCELLED, now, actor=actor, execution_id=execution_id, reason=told or reason
+        )
 
 
 def _take_back(tx: Tx, lead: Lead, graph: Graph, seen: Seen, now: datetime) -> bool:

@@ -150,7 +150,9 @@ def _reply_text(ctx: Context, tx: Tx, payload: Mapping[str, Any]) -> str:
     )
     link = conversation_link(found["channel"], found["account_key"], found["peer"])
     words = (
-        f"\n> {_plain(' '.join((found['text'] or '').split())[:_SHOWN])}" if ctx.settings.notify_body else ""
+        f"\n> {_plain(' '.join(found['text'].split())[:_SHOWN])}"
+        if ctx.settings.notify_body and found["text"]
+        else ""
     )
     lines = [
         f"{who} wrote: {payload['class']} · {where}{words}",

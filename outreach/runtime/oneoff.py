@@ -96,10 +96,11 @@ def _make(ctx: Context, tx: Tx, wish: _Wish) -> OneOff:
         assert known is not None
         return OneOff(lead_id=known["lead_id"], new=False, hints=[])
     enrolling.insert_bindings(tx, [(lead_id, channel, senders.choose(channel, person.id), identity_id)])
+    # Without the key: a caller may have made it of an address, and the log forgets nothing.
     events.append(
         tx,
         [events.Event(kind=EventKind.LEAD_ENROLLED, at=now, actor=wish.by, lead_id=lead_id, lead_seq=1, person_id=person.id,
-                      sequence_id=version["sequence_id"], payload={"key": wish.key})],
+                      sequence_id=version["sequence_id"], payload={})],
     )  # fmt: skip
     return OneOff(lead_id=lead_id, new=True, hints=[hints.advance(lead_id)])
 

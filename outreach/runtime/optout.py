@@ -1,9 +1,10 @@
 """opt_out: a person does not want to be contacted. Binding at commit for every new send, on every channel."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from outreach.audience.remembering import digest_of
 from outreach.compliance import register
 from outreach.engine.events import EventKind
 from outreach.errors import NotFound
@@ -13,6 +14,9 @@ from outreach.models.instance import drain_claims
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.moving import leave
+
+#: Sources whose reasons are the engine's own words.
+_OURS = frozenset({"reply", "block", "opt_out_page", "erasure"})
 
 
 def opt_out(
@@ -46,7 +50,8 @@ def suppress(
                     at=now,
                     actor=actor,
                     person_id=person_id,
-                    payload={"reason": reason, "source": source},
+                    # A human's reason may name them, and the log forgets nothing: it stands in their row.
+                    payload={"source": source} | ({"reason": reason} if source in _OURS else {}),
                 )
             ],
         )
@@ -69,11 +74,29 @@ def stop_leads(tx: Tx, person_id: int, reason: str, now: datetime, *, actor: str
 def opt_out_identifier(
     ctx: Context, hmac: str, *, reason: str, source: str, evidence: Mapping[str, Any], actor: str
 ) -> list[int]:
-    """Suppress an identifier, whoever carries it. Commit, then wait for the claims that did not see it yet."""
+    """Suppress an identifier by its digest, whoever carries it. Commit, then wait for the claims that did not see it yet."""
+    return _keep_out(ctx, lambda _: hmac, reason, source, evidence, actor)
+
+
+def opt_out_spelt(
+    ctx: Context, kind: str, value: str, *, reason: str, source: str, evidence: Mapping[str, Any], actor: str
+) -> list[int]:
+    """The same for an identifier whose words we have: under the digest that stands already, whatever its pepper."""
+    return _keep_out(ctx, lambda tx: digest_of(tx, ctx.peppers, kind, value), reason, source, evidence, actor)
+
+
+def _keep_out(
+    ctx: Context,
+    digest: Callable[[Tx], str],
+    reason: str,
+    source: str,
+    evidence: Mapping[str, Any],
+    actor: str,
+) -> list[int]:
     now = ctx.clock.now()
     owners = ctx.db.run(
         lambda tx: register.suppress_identifier(
-            tx, hmac, reason=reason, source=source, evidence=evidence, now=now
+            tx, digest(tx), reason=reason, source=source, evidence=evidence, now=now
         )
     )
     drain_claims(ctx.db, SENDS_LOCK)

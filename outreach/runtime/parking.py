@@ -5,7 +5,7 @@ from pathlib import PurePath
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import WaitingOn
-from outreach.models import executions
+from outreach.models import executions, suspects
 from outreach.models.base import Tx
 from outreach.runtime.context import Context
 from outreach.runtime.moving import LOOK_AGAIN
@@ -14,12 +14,13 @@ from outreach.runtime.moving import LOOK_AGAIN
 STRIKES = 5
 
 
-def strike(ctx: Context, lead_id: int, error: Exception) -> bool:
+def strike(ctx: Context, lead_id: int, why: str, *, counted: bool = False, suspicion: int = 0) -> bool:
     """Note that a look at this lead, or its next step, failed. True: it is parked now; `outreach lead resume` tries it again.
+
+    `counted`: this attempt was counted before it began; `suspicion`: so often it counts as hinted in vain (suspect.py).
 
     What is open, a call or a doubt, is left alone: it is settled as any other is.
     """
-    why = describe(error)
 
     def work(tx: Tx) -> bool:
         locked = executions.lock_lead(tx, lead_id)
@@ -28,7 +29,7 @@ def strike(ctx: Context, lead_id: int, error: Exception) -> bool:
         if locked.open is not None:
             return False
         lead, now = locked.lead, ctx.clock.at(locked.database_now)
-        lead.attempts += 1
+        lead.attempts += not counted
         parked = lead.attempts >= STRIKES
         if parked:
             reason = f"failed {lead.attempts} times: {why}"
@@ -42,6 +43,8 @@ def strike(ctx: Context, lead_id: int, error: Exception) -> bool:
                 f"failed: {why}",
             )
         lead.write(tx)
+        if suspicion:
+            suspects.suspect(tx, lead_id, suspicion)
         return parked
 
     return ctx.db.run(work)

@@ -11,7 +11,7 @@ from itertools import count
 from outreach.compliance.verdicts import Verdict
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.errors import NeedsNewerWorker, OutreachError
-from outreach.failpoints import failpoint
+from outreach.failpoints import failpoint, in_hand
 from outreach.models import executions
 from outreach.models.base import UNREACHABLE, Tx
 from outreach.runtime.call import call
@@ -19,7 +19,7 @@ from outreach.runtime.claim import Claimed, defer
 from outreach.runtime.context import Context
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import LOOK_AGAIN, leave_to_newer
-from outreach.runtime.parking import strike
+from outreach.runtime.parking import describe, strike
 from outreach.runtime.prepare import NotRenderable, Prepared
 from outreach.runtime.step import Begin, Called, Look, Next, Passed, Postponed, Unjudged, first_due, step
 
@@ -35,9 +35,12 @@ def perform(ctx: Context, execution_id: int) -> Hints:
     return _carry(ctx, Begin(execution_id))
 
 
-def look_and_perform(ctx: Context, lead_id: int) -> Hints:
-    """Look at a lead, and carry out what is due now where this process has its channel; what else to look at."""
-    return _carry(ctx, Look(lead_id))
+def look_and_perform(ctx: Context, lead_id: int, *, counted: bool = False) -> Hints:
+    """Look at a lead, and carry out what is due now where this process has its channel; what else to look at.
+
+    `counted`: this attempt stands in the lead's row already (suspect.py).
+    """
+    return _carry(ctx, Look(lead_id), counted=counted)
 
 
 def carry_on(ctx: Context, found: Hints) -> Hints:
@@ -48,9 +51,10 @@ def carry_on(ctx: Context, found: Hints) -> Hints:
     return [*(h for h in found if h is not following), *perform(ctx, following.id)]
 
 
-def _carry(ctx: Context, item: Look | Begin) -> Hints:
+def _carry(ctx: Context, item: Look | Begin, *, counted: bool = False) -> Hints:
     """One lead as far as one message carries it. Where our own code fails on it, that is counted, and said."""
     failpoint("perform.before")
+    in_hand("perform.before", item.lead_id if isinstance(item, Look) else None)
     try:
         return _in_step(ctx, item)
     except (OutreachError, *UNREACHABLE):
@@ -58,7 +62,7 @@ def _carry(ctx: Context, item: Look | Begin) -> Hints:
     except Exception as error:
         lead_id = item.lead_id if isinstance(item, Look) else _lead_of(ctx, item.execution_id)
         if lead_id is not None:
-            strike(ctx, lead_id, error)
+            strike(ctx, lead_id, describe(error), counted=counted)
         raise
 
 
@@ -79,7 +83,7 @@ def _in_step(ctx: Context, item: Look | Begin | Called) -> Hints:
             return found + _write_down(ctx, passed.next)
         outcome = call(ctx, passed.next)
         _say(passed.next, type(outcome).__name__)
-        onward = number < _MOST_STEPS and time.monotonic() - began <= _MOST_SECONDS
+        onward = number < _MOST_STEPS and time.monotonic() - began <= _MOST_SECONDS and not ctx.ending()
         item = Called(passed.next, outcome, onward)
     raise AssertionError(
         "unreachable: what is called is settled, and the last of it leads to no further call"

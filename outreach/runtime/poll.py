@@ -7,14 +7,19 @@ from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, InboundItem, InboundPage, ReadFailed
 from outreach.runtime import hints
 from outreach.runtime.accept import Push, store
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_ref, shut_out
 from outreach.runtime.digest import digest
 from outreach.runtime.hints import Hints
+from outreach.vault import CannotOpen
 
 
 def poll(ctx: Context, account_id: int) -> Hints:
     """Store and digest what is new, then move the mark; leads that waited for it are hinted."""
-    begun = ctx.db.run(lambda tx: _begin(ctx, tx, account_id))
+    try:
+        begun = ctx.db.run(lambda tx: _begin(ctx, tx, account_id))
+    except CannotOpen:
+        return shut_out(ctx, account_id)
     if begun is None:
         return []
     account, mark, began_at, channel = begun
@@ -31,8 +36,8 @@ def poll(ctx: Context, account_id: int) -> Hints:
 
 
 def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, datetime, str] | None:
-    account = accounts.get(tx, account_id)
-    if account["channel"] not in ctx.providers:
+    account = accounts.hinted(tx, account_id)
+    if account is None or account["channel"] not in ctx.providers:
         return None
     now = ctx.clock.at(tx.database_now())
     stale = now - ctx.machine(ctx.settings.poll_seconds)
@@ -41,7 +46,7 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, date
     mark = watermarks.begin_poll(tx, account_id, now=now, lease=lease, stale=stale, recent=recent)
     if mark is None:
         return None
-    return account_ref(account), mark, now, account["channel"]
+    return account_ref(ctx.vault, account), mark, now, account["channel"]
 
 
 def _store(ctx: Context, channel: str, page: InboundPage) -> Hints:

@@ -9,12 +9,14 @@ from outreach.models import claims, executions, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import Execution, LockedSend
 from outreach.models.leads import Lead
-from outreach.providers.base import Call, Found, Idempotency, Missing, ReadBack
-from outreach.runtime.context import Context, account_ref
+from outreach.providers.base import Call, CannotTell, Found, Idempotency, Missing, Provider, ReadBack
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_ref, shut_out
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
 from outreach.runtime.moving import go_on
 from outreach.runtime.settle import absent, sent
+from outreach.vault import CannotOpen
 
 #: One empty read is never proof of absence; after this many a human decides.
 _READS = 2
@@ -36,10 +38,20 @@ def reconcile(ctx: Context, execution_id: int) -> Hints:
     row, body, execution = asked
     assert execution.started_at is not None
     provider = ctx.providers[execution.channel]
-    answer = provider.read_back(_call(ctx, row, body), ctx.clock.real(execution.started_at) - _SKEW)
+    answer = _read_back(ctx, provider, row, body, ctx.clock.real(execution.started_at) - _SKEW)
     failpoint("readback.after")
     natural = provider.capabilities[execution.kind].idempotency is Idempotency.NATURAL
     return ctx.db.run(lambda tx: _write(ctx, tx, execution, answer, natural))
+
+
+def _read_back(ctx: Context, provider: Provider, row: Row, body: str | None, since: datetime) -> ReadBack:
+    """An account that cannot be opened cannot be read: after a while a human decides."""
+    try:
+        asked = _call(ctx, row, body)
+    except CannotOpen as broken:
+        shut_out(ctx, row["account_id"])
+        return CannotTell(broken.message)
+    return provider.read_back(asked, since)
 
 
 def _question(ctx: Context, execution_id: int) -> tuple[Row, str | None, Execution] | None:
@@ -62,7 +74,7 @@ def _question(ctx: Context, execution_id: int) -> tuple[Row, str | None, Executi
 def _call(ctx: Context, row: Row, body: str | None) -> Call:
     return Call(
         kind=row["kind"],
-        account=account_ref(row),
+        account=account_ref(ctx.vault, row),
         recipient=row["recipient"],
         body=body,
         deadline_seconds=ctx.settings.call_deadline_seconds,

@@ -6,7 +6,8 @@ from outreach.engine.events import EventKind
 from outreach.models import accounts, events
 from outreach.models.base import Tx
 from outreach.providers.base import AccountRef, ReadFailed, Tokens, Unknown
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import full_ref, lock_out, sealed_tokens
 from outreach.runtime.hints import Hints
 from outreach.runtime.stopping import GAVE_UP, resume, stop
 
@@ -24,8 +25,8 @@ def refresh(ctx: Context, account_id: int) -> Hints:
 
 def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int] | None:
     now = ctx.clock.at(accounts.lock(tx, account_id))
-    row = accounts.get(tx, account_id)
-    if row["refresh_token"] is None or row["channel"] not in ctx.providers:
+    row = accounts.hinted(tx, account_id)
+    if row is None or row["refresh_token"] is None or row["channel"] not in ctx.providers:
         return None
     if row["refresh_deadline"] is not None and row["refresh_deadline"] <= now:
         # The last attempt never came back: the single-use token may be spent, and only a human can tell.
@@ -34,8 +35,10 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int]
         return None
     if row["state"] not in ("ok", "needs_reauth") or _gave_up(row["state_reason"]):
         return None
+    if lock_out(ctx.vault, tx, account_id, now):
+        return None
     fence = accounts.begin_refresh(tx, account_id, now + ctx.call_deadline)
-    return (account_ref(row), row["channel"], fence) if fence is not None else None
+    return (full_ref(ctx.vault, row), row["channel"], fence) if fence is not None else None
 
 
 def _gave_up(reason: str | None) -> bool:
@@ -53,7 +56,8 @@ def _end(ctx: Context, tx: Tx, account_id: int, fence: int, answer: Tokens | Rea
     match answer:
         case Tokens(access_token=access, refresh_token=token, expires_at=expires, scopes=scopes):
             until = ctx.clock.business(expires) if expires else None
-            accounts.set_tokens(tx, account_id, access, token, until, scopes=scopes, now=now)
+            sealed = sealed_tokens(ctx.vault, accounts.get(tx, account_id), access, token)
+            accounts.set_tokens(tx, account_id, *sealed, until, scopes=scopes, now=now)
             events.append(tx, [events.Event(kind=EventKind.TOKEN_REFRESHED, at=now, account_id=account_id)])
             account = accounts.get(tx, account_id)
             if account["state"] == "needs_reauth":

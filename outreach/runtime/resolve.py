@@ -1,11 +1,14 @@
 """resolve: turn handles into immutable ids, batched per account; a handle the provider does not know ends its leads."""
 
+from outreach.audience.remembering import digest_of
 from outreach.models import accounts, peers, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, ReadFailed
 from outreach.runtime import hints
-from outreach.runtime.context import Context, account_ref
+from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_ref, shut_out
 from outreach.runtime.hints import Hints
+from outreach.vault import CannotOpen
 
 #: X answers for at most so many names at once.
 _BATCH = 100
@@ -13,7 +16,13 @@ _BATCH = 100
 
 def resolve(ctx: Context, account_id: int) -> Hints:
     """One batch; the leads that waited for their ids are hinted."""
-    account, channel, handles = ctx.db.run(lambda tx: _unresolved(tx, account_id))
+    try:
+        asked = ctx.db.run(lambda tx: _unresolved(ctx, tx, account_id))
+    except CannotOpen:
+        return shut_out(ctx, account_id)
+    if asked is None:
+        return []
+    account, channel, handles = asked
     if channel not in ctx.providers:
         return []
     if not handles:
@@ -26,9 +35,11 @@ def resolve(ctx: Context, account_id: int) -> Hints:
     return ctx.db.run(lambda tx: _wake(ctx, tx, account_id))
 
 
-def _unresolved(tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row]]:
-    account = accounts.get(tx, account_id)
-    return account_ref(account), account["channel"], watermarks.unresolved(tx, account_id, _BATCH)
+def _unresolved(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, list[Row]] | None:
+    account = accounts.hinted(tx, account_id)
+    if account is None:
+        return None
+    return account_ref(ctx.vault, account), account["channel"], watermarks.unresolved(tx, account_id, _BATCH)
 
 
 def _learn(ctx: Context, tx: Tx, handles: list[Row], ids: dict[str, str]) -> None:
@@ -39,7 +50,7 @@ def _learn(ctx: Context, tx: Tx, handles: list[Row], ids: dict[str, str]) -> Non
         if external_id is None:
             unknown.append(handle["identity_id"])
             continue
-        hmac = ctx.identifier_digest("twitter_id", external_id)
+        hmac = digest_of(tx, ctx.peppers, "twitter_id", external_id)
         learnt = peers.learn_id(tx, handle["identity_id"], handle["person_id"], external_id, hmac, now)
         if learnt is None:
             # The id is somebody else's in our graph: nobody is contacted by it until that is cleared up.

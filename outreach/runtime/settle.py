@@ -182,8 +182,8 @@ def _write(
             done.append(_note_sent(lead, execution, at=now, now=now, ids=dict(ids), how="accepted"))
         case AlreadyDone(ids=ids):
             done.append(_note_sent(lead, execution, at=now, now=now, ids=dict(ids), how="already_done"))
-        case Refused(code=code, detail=detail, retry=retry):
-            return _refused(tx, lead, execution, code, detail, retry, now)
+        case Refused(code=code, retry=retry):
+            return _refused(tx, lead, execution, code, retry, now)
         case NotStarted(detail=detail, guarded=guarded):
             return _again(tx, lead, execution, "guard" if guarded else "unreachable", detail, now)
         case RateLimited() as limited:
@@ -268,11 +268,10 @@ def absent(
     return go_on(ctx, tx, lead, now)
 
 
-def _refused(
-    tx: Tx, lead: Lead, execution: Execution, code: str, detail: str, retry: bool, now: datetime
-) -> Hints | None:
+def _refused(tx: Tx, lead: Lead, execution: Execution, code: str, retry: bool, now: datetime) -> Hints | None:
     if retry and execution.attempts < MAX_ATTEMPTS:
-        return _again(tx, lead, execution, code, detail, now)
+        # Without the provider's prose, which may quote what it was sent: the log forgets nothing.
+        return _again(tx, lead, execution, code, "", now)
     reason = f"gave_up: {code}" if retry else code
     _note_failed(tx, lead, execution, ExecutionState.REFUSED, reason, now, "engine")
     return None
@@ -331,7 +330,7 @@ def _stopped(tx: Tx, lead: Lead, execution: Execution, stopped: AccountStopped, 
     if stopped.reason == "needs_reauth" and begun is not None and renewed is not None and begun < renewed:
         # Refused with tokens that were replaced during the call: it says nothing of those that we have.
         return _back(tx, lead, execution, now, WaitingOn.ACCOUNT, on, now)
-    why = f"{stopped.reason}: {stopped.detail}"[:200] if stopped.detail else stopped.reason
+    why = f"{stopped.reason}: {stopped.code}" if stopped.code else stopped.reason
     stopping.stop(tx, account, stopped.reason, why, now, scope=stopped.scope)
     found = _back(tx, lead, execution, now + _ACCOUNT_LOOK, WaitingOn.ACCOUNT, on, now)
     return [*found, hints.refresh(execution.account_id)] if stopped.reason == "needs_reauth" else found

@@ -9,7 +9,7 @@ from outreach.compliance import prices
 from outreach.engine.kinds import CHANNEL_OF
 from outreach.limits.caps import DEFAULT_PACE
 from outreach.limits.scope import Scope
-from outreach.models import alerts, health, instance, notices, reports, standing, ticks, watermarks
+from outreach.models import alerts, deletions, health, instance, notices, reports, standing, ticks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.runtime.alarms import alarms
 from outreach.runtime.context import Context
@@ -65,6 +65,7 @@ def standing_now(ctx: Context) -> dict[str, Any]:
                 for a in alarms(ctx, tx, now)
             ],
             "notices": notices.standing(tx, now - _DAY),
+            "deletions": deletions.open_ones(tx, _LISTED),
             "waiting": reports.waiting(tx),
             "blocked": standing.blocked(tx, _LISTED),
             "refused_today": standing.refused_for_good(tx, now - _DAY),

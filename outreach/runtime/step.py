@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from outreach.compliance.verdicts import Verdict
 from outreach.errors import NeedsNewerWorker
-from outreach.failpoints import failpoint
+from outreach.failpoints import failpoint, in_hand
 from outreach.limits.scope import Effect
 from outreach.providers.base import Outcome
 from outreach.runtime.advance import advance_all
@@ -143,6 +143,7 @@ def _begin(ctx: Context, begun: Sequence[tuple[int, Passed]]) -> None:
     if not granted:
         return
     failpoint("claim.before")
+    in_hand("claim.before", *(prepared.lead_id for prepared, _ in granted))
     try:
         claimed = claim_all(ctx, [prepared for prepared, _ in granted])
     except NeedsNewerWorker as newer:

@@ -5,8 +5,9 @@ What an operator said (paused, disconnected) outranks what a provider says: the 
 
 from datetime import datetime
 
+from outreach.compliance.retention import access_ends
 from outreach.engine.events import EventKind
-from outreach.models import accounts, events
+from outreach.models import accounts, deletions, events
 from outreach.models.accounts import GAVE_UP
 from outreach.models.base import Row, Tx
 
@@ -91,10 +92,18 @@ def resume(tx: Tx, account: Row, now: datetime, *, actor: str = "engine", app: b
     return accounts.release_leads(tx, now=now, account_id=account["id"], reasons=("account",))
 
 
+def end_access(tx: Tx, *, channel: str, account_key: str, why: str, now: datetime) -> None:
+    """The account's owner, or the platform, has ended our access: its texts go in time, unless it is connected again before."""
+    begin_at, due_by = access_ends(now)
+    deletions.ask(
+        tx, scope="account", channel=channel, account_key=account_key, reason=why, by="engine", now=now, begin_at=begin_at, due_by=due_by
+    )  # fmt: skip
+
+
 def _tell(tx: Tx, account: Row, kind: EventKind, now: datetime, actor: str, **payload: object) -> None:
     events.append(
         tx, [events.Event(kind=kind, at=now, actor=actor, account_id=account["id"], payload=payload)]
     )
 
 
-__all__ = ["GAVE_UP", "is_of_app", "resume", "stop", "waits_for_human"]
+__all__ = ["GAVE_UP", "end_access", "is_of_app", "resume", "stop", "waits_for_human"]

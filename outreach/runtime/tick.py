@@ -23,6 +23,7 @@ from outreach.runtime.hints import Hint, Hints
 from outreach.runtime.moving import LOOK_AGAIN
 from outreach.runtime.scopes import account_scope, app_scope
 from outreach.runtime.stopping import GAVE_UP
+from outreach.runtime.suspect import IN_VAIN
 
 log = logging.getLogger("outreach")
 
@@ -32,6 +33,8 @@ _MOST_OTHERS = 2000
 _MOST_STRANGE = 500
 _MOST_INBOUND = 1000
 _MOST_EXPIRED = 500
+#: Real seconds.
+_LOOK_WHAT_IS_KEPT = 900.0
 #: How long the newest start of an account still matters for its pace.
 _RECENTLY = timedelta(hours=1)
 
@@ -57,10 +60,12 @@ def tick(ctx: Context) -> Hints:
         now = ctx.clock.at(tx.database_now())
         instance.set_ticked(tx, now)
         make_partitions(tx, now)
-        if instance.read(tx).paused_at is not None:
+        here = instance.read(tx)
+        kept = _keeping(ctx, here.retained_at, now)
+        if here.paused_at is not None:
             open_ = ticks.claim_open(tx, now=now, lease=now + ctx.hint_lease, limit=_MOST_OTHERS)
-            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_)]
-        return [*_always(ctx, tx, now), *_due(ctx, tx, now)]
+            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_), *kept]
+        return [*_always(ctx, tx, now), *_due(ctx, tx, now), *kept]
 
     began = time.monotonic()
     found = ctx.db.run(work)
@@ -87,6 +92,12 @@ def _always(ctx: Context, tx: Tx, now: datetime) -> Hints:
     before = now - ctx.machine(ctx.settings.poll_seconds)
     found += [hints.check_for_reply(i) for i in ticks.stale_inboxes(tx, before=before, now=now)]
     return [*found, hints.seal(), *_telling(ctx, tx, now)]
+
+
+def _keeping(ctx: Context, looked_at: datetime | None, now: datetime) -> Hints:
+    """Every quarter of an hour: is something to be let go? A hint that is lost is given again."""
+    every = ctx.machine(_LOOK_WHAT_IS_KEPT)
+    return [hints.retain()] if looked_at is None or now - looked_at >= every else []
 
 
 def _telling(ctx: Context, tx: Tx, now: datetime) -> Hints:
@@ -135,9 +146,9 @@ def _due(ctx: Context, tx: Tx, now: datetime) -> Hints:
     readers = ticks.claim_filed(tx, waiting, now=now, horizon=now - ctx.hint_lease, lease=lease)
     others = ticks.claim_others(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_OTHERS)
     others += ticks.claim_strange(tx, now=now, horizon=horizon, lease=lease, limit=_MOST_STRANGE)
-    starts = [(row["id"], row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
+    starts = [(row, row["due_at"]) for row in [*late, *others, *readers]] + _spaced(rooms, sends)
     reads += [hints.join(i) for i in entries.segment_doors(tx)]
-    return [*reads, *(_soon(ctx, lead_id, at, now) for lead_id, at in starts)]
+    return [*reads, *(_soon(ctx, row, at, now) for row, at in starts)]
 
 
 def _hold(tx: Tx, asked: Sequence[Row], now: datetime) -> None:
@@ -147,7 +158,7 @@ def _hold(tx: Tx, asked: Sequence[Row], now: datetime) -> None:
     ticks.hold_back(tx, held, now=now, until=now + LOOK_AGAIN, limit=_MOST_OTHERS)
 
 
-def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[int, datetime]]:
+def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[Row, datetime]]:
     """When to look at each lead: in the order they are due, as far apart as their account's pace wants them."""
     by_pair = {(room.account_id, room.kind): room for room in rooms}
     next_at = {pair: room.first_at for pair, room in by_pair.items()}
@@ -156,13 +167,14 @@ def _spaced(rooms: Sequence[Room], rows: Sequence[Row]) -> list[tuple[int, datet
         pair = (row["account_id"], row["next_kind"])
         at = max(next_at[pair], row["due_at"])
         next_at[pair] = at + by_pair[pair].pace
-        starts.append((row["id"], at))
+        starts.append((row, at))
     return starts
 
 
-def _soon(ctx: Context, lead_id: int, at: datetime, now: datetime) -> Hint:
-    """Now: at once. Before the next tick: by the queue `soon`, at its instant."""
-    return hints.advance(lead_id, max(0.0, ctx.clock.real_seconds(at - now)))
+def _soon(ctx: Context, row: Row, at: datetime, now: datetime) -> Hint:
+    """Now: at once. Before the next tick: by the queue `soon`, at its instant. What was hinted in vain too often: with care."""
+    look = hints.try_lead if row["hints"] > IN_VAIN else hints.advance
+    return look(row["id"], max(0.0, ctx.clock.real_seconds(at - now)))
 
 
 def _may_read(row: Row) -> bool:

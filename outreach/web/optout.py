@@ -33,7 +33,8 @@ def read_token(secret: str, token: str) -> int | None:
         person_id = int(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
     except ValueError:
         return None
-    return person_id if hmac.compare_digest(make_token(secret, person_id), token) else None
+    ours = make_token(secret, person_id).encode()
+    return person_id if hmac.compare_digest(ours, token.encode("utf-8", "surrogatepass")) else None
 
 
 def _person(request: Request) -> tuple[App, int | None]:

@@ -57,7 +57,10 @@ class Watchdog:
                 self.look()
             except AWAY as error:
                 # Nothing can be known or told without the database: that is what HEARTBEAT_URL is for.
-                log.warning("the watchdog cannot look", extra={"action": "watch_failed", "error": str(error)})
+                log.warning(
+                    "the watchdog cannot look",
+                    extra={"action": "watch_failed", "error": type(error).__name__},
+                )
             except Exception:
                 # A watchdog that dies of one look would be missed by nobody.
                 log.exception("the watchdog stumbled", extra={"action": "watch_failed"})

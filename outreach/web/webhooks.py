@@ -12,6 +12,8 @@ from outreach.ids import digest
 from outreach.models import accounts
 from outreach.models.base import Row
 from outreach.runtime.accept import accept, accept_unreadable
+from outreach.runtime.credentials import app_secret
+from outreach.vault import CannotOpen
 
 log = logging.getLogger("outreach")
 
@@ -29,7 +31,7 @@ _SECRET_FOR = 1.0
 
 
 def _secret(request: Request) -> str | None:
-    """The consumer secret of the app in the path; None where there is no such app."""
+    """The consumer secret of the app in the path; None where there is no such app. Raises CannotOpen."""
     name, channel = request.path_params["app_name"], request.path_params["channel"]
     known: dict[str, tuple[float, Row]] = request.app.state.apps
     read_at, row = known.get(name, (0.0, None))
@@ -37,12 +39,24 @@ def _secret(request: Request) -> str | None:
         row = _app(request).context.db.run(lambda tx: accounts.app_named(tx, name))
         if row is not None:
             known[name] = (time.monotonic(), row)
-    return row["consumer_secret"] if row is not None and row["channel"] == channel else None
+    if row is None or row["channel"] != channel:
+        return None
+    return app_secret(_app(request).context.vault, name, "consumer_secret", row["consumer_secret"])
+
+
+def _locked(request: Request, broken: CannotOpen) -> Response:
+    """Whose signature it is cannot be told: nothing is kept, and the provider tries again."""
+    log.error(broken.message, extra={"action": "secret_locked", "app": request.path_params["app_name"]})
+    return PlainTextResponse("not now", status_code=503)
 
 
 def challenge(request: Request) -> Response:
     """The provider asks whether this URL is ours."""
-    hooks, secret = _app(request).webhooks.get(request.path_params["channel"]), _secret(request)
+    try:
+        secret = _secret(request)
+    except CannotOpen as broken:
+        return _locked(request, broken)
+    hooks = _app(request).webhooks.get(request.path_params["channel"])
     if hooks is None or secret is None:
         return PlainTextResponse("no such app", status_code=404)
     answer = hooks.challenge(dict(request.query_params), secret)
@@ -55,15 +69,22 @@ def challenge(request: Request) -> Response:
 
 async def receive(request: Request) -> Response:
     """A push. 200 once it is stored; 401 when the signature is not ours, and then nothing is kept."""
-    body = await request.body()
-    if len(body) > _MOST_BYTES:
-        return PlainTextResponse("too large", status_code=413)
-    return await run_in_threadpool(_store, request, body)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            # Not read to its end: whoever sends more than a provider does is none.
+            return PlainTextResponse("too large", status_code=413, headers={"connection": "close"})
+    return await run_in_threadpool(_store, request, bytes(body))
 
 
 def _store(request: Request, body: bytes) -> Response:
     app, channel = _app(request), request.path_params["channel"]
-    hooks, secret = app.webhooks.get(channel), _secret(request)
+    try:
+        secret = _secret(request)
+    except CannotOpen as broken:
+        return _locked(request, broken)
+    hooks = app.webhooks.get(channel)
     if hooks is None or secret is None:
         return PlainTextResponse("no such app", status_code=404)
     if not hooks.verify(dict(request.headers), body, secret):
@@ -76,7 +97,7 @@ def _store(request: Request, body: bytes) -> Response:
         accept_unreadable(app.context, channel, digest(body.decode("utf-8", "replace")), len(body))
         log.warning(
             "webhook not understood",
-            extra={"action": "webhook_unreadable", "channel": channel, "error": str(error)},
+            extra={"action": "webhook_unreadable", "channel": channel, "error": type(error).__name__},
         )
         return PlainTextResponse("stored, not understood")
     app.hint(accept(app.context, channel, items))

@@ -10,7 +10,10 @@ import pytest
 from outreach.cli import run
 from outreach.embedded.servers import Servers
 from outreach.models.base import Database
+from outreach.peppers import Peppers
+from outreach.settings import Settings
 
+_PEPPERS = Peppers.of(Settings().pepper)
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 SEQUENCE = """
 sequence: hello
@@ -78,11 +81,17 @@ def add_person(db: Database, name: str, handle: str) -> int:
         )["id"]
         tx.execute(
             "INSERT INTO identity (kind, value, shown, hmac, person_id, created_at) VALUES ('twitter_id', %s, %s, %s, %s, %s)",
-            (str(1000 + person), str(1000 + person), f"id-{handle}", person, NOW),
+            (
+                str(1000 + person),
+                str(1000 + person),
+                _PEPPERS.digest("twitter_id", str(1000 + person)),
+                person,
+                NOW,
+            ),
         )
         tx.execute(
             "INSERT INTO identity (kind, value, shown, hmac, person_id, created_at) VALUES ('twitter_handle', %s, %s, %s, %s, %s)",
-            (handle, f"@{handle}", f"handle-{handle}", person, NOW),
+            (handle, f"@{handle}", _PEPPERS.digest("twitter_handle", handle), person, NOW),
         )
         segment = tx.one(
             "INSERT INTO segment (name, definition, built_at) VALUES (%s, '{}', %s) RETURNING id",

@@ -1,5 +1,6 @@
 """Connecting an account: only its own tokens are stored, an answer counts once, and what waited goes on without a burst."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from outreach.runtime.connect import Connected
 from outreach.runtime.control import set_account
 from outreach.runtime.refresh import refresh
 from outreach.simulator import id_of_handle
+from outreach.vault import DEVELOPMENT
 from tests.integration.connect_support import (
+    VALUES,
     account,
     ask,
     come_back,
@@ -41,7 +44,8 @@ from tests.stage import House
 
 pytestmark = pytest.mark.servers
 PEOPLE = [f"p{n}" for n in range(8)]
-LOST = "UPDATE account SET state = 'needs_reauth', state_reason = 'reconnect the account: x', access_token = 'dead', refresh_token = NULL"
+OWN_KEY = "k" * 43
+LOST = "UPDATE account SET state = 'needs_reauth', state_reason = 'reconnect the account: x', access_token = 'v1:none:dead', refresh_token = NULL"
 
 
 @pytest.fixture
@@ -54,6 +58,7 @@ def house(db: Database, tmp_path: Path) -> House:
         our_accounts=("we", "us"),
         webhooks=False,
         world={"token_lifetime_s": 30 * 86400.0},
+        keys=OWN_KEY,
     )
     found.db.run(
         lambda tx: accounts.put_app(
@@ -83,7 +88,9 @@ def test_a_new_account_is_made_of_what_the_provider_says_of_it(house: House) -> 
     row = account(house)
     assert (answer.new, answer.missing, answer.state) == (True, [], "ok")
     assert (row["external_id"], row["handle"], row["zone"]) == (id_of_handle("we"), "we", "UTC")
-    assert row["access_token"].startswith("sim-access-") and row["refresh_token"].startswith("sim-refresh-")
+    opened = house.opened(row)
+    assert opened.access_token.startswith("sim-access-")
+    assert str(opened.refresh_token).startswith("sim-refresh-")
     assert "follows.write" in row["scopes"] and "offline.access" in row["scopes"]
     assert [kind for kind, _ in told(house, "AccountAdded", "AccountConnected")] == ["AccountAdded", "AccountConnected"]  # fmt: skip
 
@@ -98,9 +105,9 @@ def test_neither_state_nor_verifier_nor_code_nor_token_is_written_anywhere_else(
     begun = ask(house)
     said = decide(house, begun)
     assert isinstance(come_back(house, said), Connected)
-    row, everything = account(house), stored(house)
+    opened, everything = house.opened(account(house)), stored(house)
     secret = said["state"].partition(".")[2]
-    for word in (secret, said["code"], row["access_token"], row["refresh_token"]):
+    for word in (secret, said["code"], opened.access_token, opened.refresh_token):
         assert word and word not in everything
 
 
@@ -123,6 +130,17 @@ def test_nothing_is_asked_of_a_real_provider_before_the_instance_is_live(house: 
         ask(house)
     sql(house, "UPDATE instance SET live_confirmed_at = %s, live_confirmed_by = 'eva'", house.clock.now())
     assert ask(house).url.startswith("https://x.com/i/oauth2/authorize?response_type=code&")
+
+
+def test_a_real_provider_s_credentials_are_not_stored_under_the_key_that_everybody_knows(
+    house: House,
+) -> None:
+    sql(house, "UPDATE instance SET live_confirmed_at = %s, live_confirmed_by = 'eva'", house.clock.now())
+    everybodys = replace(house.ctx, settings=replace(house.ctx.settings, keys=f"{DEVELOPMENT},{OWN_KEY}"))
+    values = {**VALUES, "base_url": "https://api.x.com"}
+    with pytest.raises(ConfigurationError, match="everybody knows"):
+        ask(replace(house, ctx=everybodys), values=values)
+    assert ask(house, values=values).url.startswith("https://x.com/")
 
 
 def test_a_question_that_lacks_something_is_not_asked(house: House) -> None:
@@ -246,10 +264,10 @@ def test_a_reconnected_account_goes_on_with_all_that_waited_and_without_a_burst(
 def test_new_tokens_lift_nothing_that_they_do_not_mend(house: House) -> None:
     roomy_account(house)
     for state in ("paused", "restricted", "no_credits", "tier"):
-        sql(house, "UPDATE account SET state = %s, state_reason = 'why', access_token = 'old'", state)
+        sql(house, "UPDATE account SET state = %s, state_reason = 'why', access_token = 'v1:none:old'", state)
         answer = connect_as(house)
         assert isinstance(answer, Connected)
-        assert (answer.state, account(house)["access_token"] != "old") == (state, True)
+        assert (answer.state, account(house)["access_token"] != "v1:none:old") == (state, True)
     assert told(house) == []
 
 
@@ -268,7 +286,7 @@ def test_a_refresh_of_the_old_tokens_that_comes_back_later_writes_nothing(
     monkeypatch.setattr(provider, "refresh", slowly)
     refresh(house.ctx, account_id)
     newest = house.simulator.tokens._access
-    assert list(newest)[-1] == account(house)["access_token"]
+    assert list(newest)[-1] == house.opened(account(house)).access_token
     assert account(house)["refresh_fence"] is None
 
 

@@ -20,14 +20,16 @@ from outreach.cli.session import on_its_clock
 from outreach.clock import LiveClock
 from outreach.embedded.servers import Servers
 from outreach.limits.limiter import MemoryLimiter
-from outreach.models import instance
+from outreach.models import accounts, instance
 from outreach.models.base import Database
 from outreach.providers.registry import build_providers
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import account_place, full_ref
 from outreach.settings import Settings
 from outreach.simulator import Simulator, Witness, WorldSpec
 from outreach.simulator.clock import ScaledClock
 from outreach.simulator.server import Server
+from outreach.vault import Vault
 from outreach.web.server import create_app
 from tests.integration.cli_support import Terminal, set_environment
 from tests.integration.connect_support import answer_page
@@ -131,8 +133,9 @@ def test_an_account_is_connected_checked_renewed_and_given_back_and_no_secret_sh
 
     def keep() -> None:
         shown.append(terminal.out + terminal.err)
-        row = db.read("SELECT access_token, refresh_token FROM account")
-        secrets.update(word for one in row for word in one.values() if word)
+        for row in db.run(accounts.listed):
+            opened = full_ref(Vault.of(Settings().keys), row)
+            secrets.update(word for word in (opened.access_token, opened.refresh_token) if word)
 
     try:
         owner("acme")
@@ -147,7 +150,8 @@ def test_an_account_is_connected_checked_renewed_and_given_back_and_no_secret_sh
         connect(terminal, url, code=1)
         assert "belong to @other (901)" in terminal.err and "@acme (900)" in terminal.err
         keep()
-        db.run(lambda tx: tx.execute("UPDATE account SET access_token = 'dead'"))
+        dead = Vault.of(Settings().keys).seal("dead", account_place("twitter", "900", "access_token"))
+        db.run(lambda tx: tx.execute("UPDATE account SET access_token = %s", (dead,)))
         assert "@acme (900)" in terminal("account", "check", "acme")
         keep()
         owner("acme")

@@ -461,7 +461,12 @@ def test_a_server_that_cannot_start_is_reported_with_the_end_of_its_log(empty: P
 def test_in_production_a_missing_url_is_an_error_of_configuration_and_nothing_starts(
     empty: Path, mark: str, set_already: dict[str, str], missing: str
 ) -> None:
-    secrets = {"OUTREACH_PEPPER": "p", "OUTREACH_LINK_SECRET": "l", "OUTREACH_DATA_DIR": str(empty)}
+    secrets = {
+        "OUTREACH_PEPPER": "p",
+        "OUTREACH_KEYS": "k" * 43,
+        "OUTREACH_LINK_SECRET": "l",
+        "OUTREACH_DATA_DIR": str(empty),
+    }
     settings = Settings.from_environment({mark: "production", **secrets, **set_already})
     with pytest.raises(ConfigurationError, match=missing) as caught, start_servers(settings):
         pytest.fail("it started")

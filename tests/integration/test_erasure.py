@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -174,17 +173,21 @@ def test_a_handle_of_somebody_erased_that_has_changed_hands_hides_nobody_else(ho
     assert rows == [{"stopped": True}]
 
 
-def test_importing_an_erased_identifier_again_stays_blocked(house: House, tmp_path: Path) -> None:
+def test_importing_an_erased_identifier_again_stores_nothing_and_says_so(
+    house: House, tmp_path: Path
+) -> None:
     ann, _ = contacted(house)
     erase(house.ctx, ann, by="test")
     file = tmp_path / "again.csv"
-    file.write_text(f"name,twitter_id\nAnn,{id_of_handle('ann')}\n", encoding="utf-8")
-    order = Order(path=str(file), source="again", basis="opt_in", proof="a form")
-    run_import(house.db, order, pepper=house.ctx.settings.pepper, now=house.clock.now())
-    rows: list[dict[str, Any]] = house.db.read(
-        "SELECT suppressed_at IS NOT NULL AS stopped FROM person WHERE erased_at IS NULL"
+    file.write_text(
+        f"name,twitter_id\nAnn,{id_of_handle('ann')}\nBob,{id_of_handle('bob')}\n", encoding="utf-8"
     )
-    assert rows == [{"stopped": True}]
+    order = Order(path=str(file), source="again", basis="opt_in", proof="a form")
+    report = run_import(house.db, order, pepper=house.ctx.settings.pepper, now=house.clock.now())
+    assert (report.accepted, report.erased, report.rejects[0].line) == (1, 1, 2)
+    assert "erased" in report.rejects[0].reason
+    assert house.db.read("SELECT name FROM person WHERE erased_at IS NULL") == [{"name": "Bob"}]
+    assert id_of_handle("ann") not in everything(house)
 
 
 def test_nothing_is_erased_while_a_call_may_still_arrive(house: House) -> None:

@@ -15,8 +15,8 @@ from outreach.models import accounts
 from outreach.models.base import Database
 from outreach.providers.base import Tokens
 from outreach.providers.registry import build_providers
-from outreach.runtime.context import account_ref
 from outreach.runtime.control import set_account
+from outreach.runtime.credentials import sealed_tokens
 from outreach.runtime.refresh import refresh
 from outreach.simulator import id_of_handle
 from tests.integration.fault_support import DEADLINE, THREE, account, agree, on_the_wire, struck, waits
@@ -97,7 +97,7 @@ def test_a_401_in_mid_run_costs_one_refresh_and_no_contact(house: House) -> None
     assert acts(house)[0] == ("follow", "ann")
     house.pass_time(2 * MINUTE)
     assert (states(house), account(house)["state"]) == (["sent"] * 3, "ok")
-    assert account(house)["access_token"].startswith("sim-access-")
+    assert house.opened(account(house)).access_token.startswith("sim-access-")
     assert refreshed(house) == 1
     kinds = [
         row["kind"]
@@ -115,7 +115,7 @@ def test_a_refresh_token_that_was_used_already_is_tried_once_and_then_left_to_a_
     fault(house, "token", "delay", seconds=0)
     fault(house, "follow", "refuse", problem="unauthorized", times=1)
     ours = account(house)["id"]
-    ref = account_ref(house.db.run(lambda tx: accounts.get(tx, ours)))
+    ref = house.opened(account(house))
     spent = house.ctx.providers["twitter"].refresh(ref, DEADLINE)
     assert isinstance(spent, Tokens)
     leads = house.enroll("three", friends(house, "ann", "bob"))
@@ -128,7 +128,8 @@ def test_a_refresh_token_that_was_used_already_is_tried_once_and_then_left_to_a_
     house.pass_time(DAY, step=STEP)
     assert (acts(house), struck(house)) == ([], [2, 1])
     assert refreshed(house) == 1
-    house.db.run(lambda tx: accounts.set_tokens(tx, ours, spent.access_token, spent.refresh_token, None))
+    sealed = sealed_tokens(house.ctx.vault, account(house), spent.access_token, spent.refresh_token)
+    house.db.run(lambda tx: accounts.set_tokens(tx, ours, *sealed, None))
     set_account(house.ctx, "we", None, "eva")
     all_finish(house, leads)
 
@@ -156,7 +157,7 @@ def test_many_who_want_a_fresh_token_at_once_use_the_refresh_token_once(house: H
     ours = account(house)["id"]
     race(*[lambda: refresh(house.ctx, ours)] * 4)
     assert (refreshed(house), struck(house), account(house)["state"]) == (1, [1], "ok")
-    assert account(house)["access_token"].startswith("sim-access-")
+    assert house.opened(account(house)).access_token.startswith("sim-access-")
     all_finish(house, house.enroll("three", friends(house, "ann")))
 
 

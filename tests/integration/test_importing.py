@@ -18,9 +18,9 @@ from outreach.audience.report import ImportReport, write_rejects
 from outreach.audience.samples import CONTACTS_SOURCE, DIRECTORY_SOURCE, sample_audience
 from outreach.compliance.reaching import reach as gate_reach
 from outreach.errors import ConflictError, UsageError
-from outreach.ids import keyed_digest
 from outreach.models import identities
 from outreach.models.base import Database, Tx
+from outreach.peppers import Peppers
 
 pytestmark = pytest.mark.servers
 
@@ -69,7 +69,7 @@ def suppress(db: Database, kind: str, value: str, channel: str | None = None) ->
     db.run(
         lambda tx: tx.execute(
             "INSERT INTO suppression (hmac, channel, reason, source, at) VALUES (%s, %s, 'said stop', 'reply', %s)",
-            (keyed_digest(PEPPER, kind, value), channel, NOW),
+            (Peppers.of(PEPPER).digest(kind, value), channel, NOW),
         )
     )
 
@@ -360,7 +360,7 @@ def test_who_opted_out_comes_back_suppressed_with_every_identity(db: Database, b
     )
     assert (ada["suppressed_at"], ada["suppression_reason"]) == (NOW, "said stop")
     remembered = {row["hmac"] for row in db.read("SELECT hmac FROM suppression WHERE hmac IS NOT NULL")}
-    assert keyed_digest(PEPPER, "twitter_handle", "ada") in remembered
+    assert Peppers.of(PEPPER).digest("twitter_handle", "ada") in remembered
     assert [
         e["kind"] for e in db.read("SELECT kind FROM person_event WHERE person_id = %s", (ada["id"],))
     ] == ["suppressed"]
@@ -384,7 +384,7 @@ def test_a_new_identifier_of_a_suppressed_person_is_remembered_too(db: Database,
     )
     report = bring("twitter,email", "@ada,ada@example.test")
     assert (report.suppressed, reach(report, "email")) == (0, {"suppressed": 1})
-    assert keyed_digest(PEPPER, "email", "ada@example.test") in {
+    assert Peppers.of(PEPPER).digest("email", "ada@example.test") in {
         r["hmac"] for r in db.read("SELECT hmac FROM suppression")
     }
 

@@ -170,7 +170,7 @@ def test_t1_too_waits_for_whom_nobody_can_name(db: Database, tmp_path: Path) -> 
 def import_id(house: House, person_id: int, handle: str) -> None:
     """The person's id at the provider, as an import writes it."""
     value = id_of_handle(handle)
-    hmac = house.ctx.identifier_digest("twitter_id", value)
+    hmac = house.ctx.peppers.digest("twitter_id", value)
 
     def work(tx: Tx) -> None:
         (new,) = identities.take_ids(tx, "identity", 1)

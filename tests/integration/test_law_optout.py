@@ -246,7 +246,7 @@ def test_an_identifier_on_the_list_blocks_whoever_carries_it(db: Database, tmp_p
     house = open_house(db, tmp_path)
     roomy_account(house)
     house.publish(WRITE)
-    hmac = house.ctx.identifier_digest("twitter_id", id_of_handle("ann"))
+    hmac = house.ctx.peppers.digest("twitter_id", id_of_handle("ann"))
     opt_out_identifier(house.ctx, hmac, reason="asked", source="operator", evidence={}, actor="test")
     (ann,) = friends(house, "ann")
     (lead,) = house.enroll("write", [ann])

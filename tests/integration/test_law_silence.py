@@ -328,7 +328,7 @@ def test_an_edge_about_follows_may_lead_to_another_channel(db: Database, tmp_pat
     sql(
         house,
         "INSERT INTO account (app_id, name, channel, external_id, base_url, access_token, created_at)"
-        " SELECT app_id, 'post', 'email', 'post@example.test', base_url, 'x', created_at FROM account LIMIT 1",
+        " SELECT app_id, 'post', 'email', 'post@example.test', base_url, 'v1:x:x', created_at FROM account LIMIT 1",
     )
     house.publish(
         """

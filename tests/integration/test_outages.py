@@ -2,12 +2,14 @@
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from outreach.broker import enqueue_many, message
 from outreach.embedded.servers import Servers
 from outreach.models import instance
 from outreach.models.base import Database
+from outreach.runtime.perform import look_and_perform
+from outreach.runtime.tick import tick as sweep
 from outreach.settings import Settings
 from outreach.web.optout import make_token
 from outreach.web.server import create_app
-from tests.integration.law_support import FOLLOW, friends, open_house, roomy_account
+from tests.integration.cli_support import Terminal, set_environment
+from tests.integration.law_support import FOLLOW, friends, open_house, roomy_account, sql
 from tests.integration.line import Line
 from tests.integration.test_web import HOOK, signed
 from tests.integration.test_web import message as push
@@ -280,3 +285,36 @@ def test_the_web_starts_without_redis(db: Database, database_url: str) -> None:
     with TestClient(create_app(app)) as client:
         assert client.get("/healthz").text == "ok"
     app.close()
+
+
+# --- what one sees of it ---------------------------------------------------------------------------------------------
+
+
+def test_a_redis_that_is_away_is_seen_everywhere_and_the_first_sweep_after_it_moves_everything(
+    house: House, direct: App, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    servers: Servers,
+) -> None:  # fmt: skip
+    terminal = Terminal(capsys)
+    set_environment(monkeypatch, servers, database_url, tmp_path)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    sql(house, "UPDATE instance SET last_tick_at = %s, created_at = %s", MONDAY, MONDAY)
+    enrolled(house, direct)
+    assert "tick_late" in [one["alert"] for one in terminal.json("status")["alerts"]]
+    checks = {one["id"]: one for one in terminal.json("doctor", code=1)["checks"]}
+    assert (checks["O004"]["health"], checks["O031"]["health"]) == ("fail", "ok")
+    assert "messages unknown" in checks["O031"]["detail"]
+    assert terminal.json("dead-letters", "list") == []
+    settings = Settings(database_url=database_url, redis_url="redis://127.0.0.1:1/0", clock_origin=MONDAY)
+    with TestClient(create_app(app := build(settings))) as client:
+        (age,) = re.findall(
+            r"^outreach_last_tick_age_seconds (\S+)$", client.get("/metrics").text, re.MULTILINE
+        )
+        assert float(age) > 180
+    app.close()
+    (lead,) = house.db.read("SELECT id, hints, attempts, paused_at FROM lead")
+    assert (lead["attempts"], lead["paused_at"]) == (0, None)
+    ctx = replace(house.ctx, clock=direct.context.clock)
+    for hint in sweep(ctx):
+        if hint.id == lead["id"]:
+            look_and_perform(ctx, hint.id)
+    assert planned(house) == 1

@@ -11,8 +11,8 @@ from outreach.compliance.facts import BasisKind
 from outreach.compliance.register import Grant
 from outreach.engine.kinds import Channel
 from outreach.errors import ConflictError, UsageError
-from outreach.ids import keyed_digest
 from outreach.models.base import Database, Row, Tx
+from outreach.peppers import Peppers
 
 pytestmark = pytest.mark.servers
 
@@ -58,7 +58,7 @@ class World:
             return int(
                 tx.one(
                     "INSERT INTO account (app_id, name, channel, external_id, base_url, access_token, created_at)"
-                    " VALUES (%s, %s, 'twitter', %s, 'http://127.0.0.1', 't', %s) RETURNING id",
+                    " VALUES (%s, %s, 'twitter', %s, 'http://127.0.0.1', 'v1:x:t', %s) RETURNING id",
                     (app["id"], name, name, NOW),
                 )["id"]
             )
@@ -131,7 +131,7 @@ class World:
 
 
 def _hmac(handle: str) -> str:
-    return keyed_digest("pepper", "email" if "@" in handle else "twitter_handle", handle)
+    return Peppers.of("pepper").digest("email" if "@" in handle else "twitter_handle", handle)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from outreach.audience.importing import Order, run_import
 from outreach.audience.segments import create_segment, list_segments, show_segment
 from outreach.errors import NotFound, UsageError
-from outreach.ids import keyed_digest
 from outreach.models.base import Database
+from outreach.peppers import Peppers
 
 pytestmark = pytest.mark.servers
 
@@ -108,7 +108,7 @@ def test_who_opted_out_is_counted_and_kept_out(db: Database) -> None:
             "UPDATE person SET suppressed_at = %s, suppression_reason = 'stop' WHERE name = 'Bob'", (NOW,)
         )
     )
-    hmac = keyed_digest(PEPPER, "email", "cy@example.test")
+    hmac = Peppers.of(PEPPER).digest("email", "cy@example.test")
     db.run(
         lambda tx: tx.execute(
             "INSERT INTO suppression (hmac, reason, source, at) VALUES (%s, 'stop', 'reply', %s)", (hmac, NOW)

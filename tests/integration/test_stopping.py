@@ -145,7 +145,10 @@ def test_a_pause_during_a_refresh_is_not_lifted_by_it(house: House, monkeypatch:
 
     monkeypatch.setattr(provider, "refresh", meanwhile)
     refresh(house.ctx, account(house)["id"])
-    assert (account(house)["state"], account(house)["access_token"] != "token-we") == ("paused", True)
+    assert (account(house)["state"], house.opened(account(house)).access_token != "token-we") == (
+        "paused",
+        True,
+    )
 
 
 def test_a_refusal_that_a_refresh_mends_needs_no_human_and_one_that_it_does_not_says_so_once(
@@ -309,7 +312,11 @@ def _values(begun: Any) -> dict[str, Any]:
 
 
 def test_tokens_of_somebody_else_stop_the_account_before_it_writes_in_their_name(house: House) -> None:
-    sql(house, "UPDATE account SET access_token = 'token-us', refresh_token = NULL WHERE name = 'we'")
+    sql(
+        house,
+        "UPDATE account SET access_token = %s, refresh_token = NULL WHERE name = 'we'",
+        house.sealed("token-us"),
+    )
     found = examine(house.ctx, "we")
     assert (found.fine, found.state, found.needs_human) == (False, "needs_reauth", True)
     assert found.me is not None and found.me.handle == "us"
@@ -319,9 +326,13 @@ def test_tokens_of_somebody_else_stop_the_account_before_it_writes_in_their_name
 
 
 def test_a_token_that_is_refused_is_refreshed_once_and_asked_about_again(house: House) -> None:
-    sql(house, "UPDATE account SET access_token = 'dead' WHERE name = 'we'")
+    sql(house, "UPDATE account SET access_token = %s WHERE name = 'we'", house.sealed("dead"))
     assert examine(house.ctx, "we").fine
-    sql(house, "UPDATE account SET access_token = 'dead', refresh_token = NULL WHERE name = 'we'")
+    sql(
+        house,
+        "UPDATE account SET access_token = %s, refresh_token = NULL WHERE name = 'we'",
+        house.sealed("dead"),
+    )
     found = examine(house.ctx, "we")
     assert (found.state, found.me, found.needs_human) == ("needs_reauth", None, True)
     assert [deed.what for deed in house.deeds()].count("refreshed") == 1

@@ -246,8 +246,9 @@ def test_accounts_of_a_channel_of_a_newer_release_are_left_alone(house: House) -
 
 
 def test_a_hint_for_an_actor_of_a_newer_release_is_dropped_and_the_others_are_carried_out(
-    servers: Servers, caplog: pytest.LogCaptureFixture
+    servers: Servers, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("outreach.broker._MOST_HANDED_ON", 0)
     broker = make_broker(servers.redis_url, "unknown-actor")
     seen, done = [], threading.Event()
 

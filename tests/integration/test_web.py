@@ -1,11 +1,13 @@
 """The web process: webhooks verified on the raw body and stored once, the opt-out page, health and metrics."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from dramatiq.brokers.stub import StubBroker
 from starlette.testclient import TestClient
 
 from outreach.app import App
-from outreach.models import instance
+from outreach.models import accounts, instance
 from outreach.providers.registry import build_webhooks
 from outreach.simulator import id_of_handle
 from outreach.web.optout import make_token
@@ -105,6 +107,99 @@ def test_a_verified_push_that_nobody_understands_is_kept_in_sight(client: TestCl
     assert [row["state"] for row in stored(house)] == ["unreadable"]
 
 
+def test_a_push_that_is_replayed_for_ever_changes_nothing(client: TestClient, house: House) -> None:
+    """The signature carries no time: who has seen one push may send it again whenever they like, under either header's name."""
+    house.publish(HELLO)
+    ann = house.person("ann", basis="opt_in")
+    house.enroll("hello", [ann])
+    body = message("please stop")
+    for _ in range(2):
+        assert client.post(HOOK, content=body, headers=signed(body)).status_code == 200
+    house.tick()
+    once = dump_of(house)
+    assert [row["state"] for row in stored(house)] == ["digested"]
+    for year in (1, 10):
+        house.clock.advance(timedelta(days=365 * year))
+        for name in ("x-twitter-webhooks-signature", "x-twitter-webhooks-signature-oauth2"):
+            headers = {name: next(iter(signed(body).values()))}
+            assert client.post(HOOK, content=body, headers=headers).status_code == 200
+        assert dump_of(house) == once
+    house.tick()
+    assert len(stored(house)) == 1
+
+
+HELLO = "sequence: hello\nactions:\n  hello: {do: FOLLOW_ON_TWITTER}\n"
+
+
+def dump_of(house: House) -> Any:
+    """What a replay might change."""
+    return [
+        house.db.read(f"SELECT t::text AS row FROM {name} t ORDER BY 1")
+        for name in ("inbound", "signal", "event", "lead", "execution", "suppression", "consent", "notice")
+    ]
+
+
+def test_each_app_has_its_own_secret_and_no_other_is_taken_for_it(client: TestClient, house: House) -> None:
+    other: dict[str, Any] = {
+        "name": "other", "channel": "twitter", "client_id": "c", "client_secret": None, "consumer_secret": "other-secret", "caps": {},
+        "now": house.clock.now(),
+    }  # fmt: skip
+    house.db.run(lambda tx: accounts.put_app(tx, other))
+    body = message()
+    assert client.post(HOOK, content=body, headers=signed(body, "other-secret")).status_code == 401
+    assert client.post("/webhooks/twitter/other", content=body, headers=signed(body)).status_code == 401
+    assert stored(house) == []
+    assert (
+        client.post("/webhooks/twitter/other", content=body, headers=signed(body, "other-secret")).status_code
+        == 200
+    )
+    answers = [
+        client.get(f"/webhooks/twitter/{name}", params={"crc_token": "abc"}).json()
+        for name in ("sim", "other")
+    ]
+    assert answers[0] != answers[1]
+
+
+@pytest.mark.parametrize("url", [HOOK, "/forms/hello/website"])
+def test_a_huge_body_is_refused_before_it_has_been_read_to_its_end(client: TestClient, url: str) -> None:
+    read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 1
+            yield b"x" * 100_000
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": next(chunks), "more_body": True}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    chunks = endless()
+    sent: list[Any] = []
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "path": url, "raw_path": url.encode(), "query_string": b"",
+        "headers": [], "scheme": "http", "server": ("test", 80), "client": ("test", 1), "root_path": "",
+    }  # fmt: skip
+    app: Any = client.app
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert read <= 11
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe", b"", b"[]", b"null", b'"data"', b"[" * 5000, b'{"data": ' + b"9" * 5000 + b"}"]
+)
+def test_a_signed_body_that_nobody_can_read_is_kept_by_its_digest_once(
+    client: TestClient, house: House, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        assert client.post(HOOK, content=body, headers=signed(body)).status_code == 200
+    assert [row["state"] for row in stored(house)] == ["unreadable"]
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == []
+
+
 def test_the_challenge_is_answered_with_the_apps_secret(client: TestClient) -> None:
     answer = client.get(HOOK, params={"crc_token": "abc"}).json()["response_token"]
     expected = base64.b64encode(hmac.new(SECRET.encode(), b"abc", hashlib.sha256).digest()).decode()
@@ -144,3 +239,16 @@ def test_readiness_wants_a_recent_tick(client: TestClient, house: House) -> None
     house.tick()
     assert client.get("/readyz").json()["ready"] is True
     assert "outreach_leads_due 0" in client.get("/metrics").text
+
+
+def test_a_push_whose_secret_cannot_be_opened_is_not_kept_and_comes_again(
+    client: TestClient, house: House
+) -> None:
+    house.db.run(lambda tx: tx.execute("UPDATE app SET consumer_secret = 'v1:00000000:AAAA'"))
+    assert client.get(HOOK, params={"crc_token": "abc"}).status_code == 503
+    body = message()
+    mac = base64.b64encode(hmac.new(SECRET.encode(), body, hashlib.sha256).digest()).decode()
+    signed = {"x-twitter-webhooks-signature": f"sha256={mac}"}
+    answer = client.post(HOOK, content=body, headers=signed)
+    assert (answer.status_code, "00000000" in answer.text) == (503, False)
+    assert house.db.read("SELECT 1 FROM inbound") == []

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +48,7 @@ def worker(environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
 
 
 def wait_for_a_tick(db: Database) -> None:
-    for _ in range(200):
+    for _ in range(600):
         if db.read("SELECT last_tick_at FROM instance")[0]["last_tick_at"] is not None:
             return
         time.sleep(0.05)
@@ -69,3 +70,28 @@ def test_it_works_and_stops_cleanly_under_two_terms(
     left = app.broker.client.keys("*__acks__*")  # type: ignore[attr-defined]  # the Redis broker of `build`
     assert left == [], "whatever was fetched is done or given back"
     app.close()
+
+
+@pytest.mark.parametrize("log", ["2>/dev/full", ">&- 2>&-"])
+def test_a_log_that_cannot_be_written_stops_no_worker(
+    environment: dict[str, str], db: Database, log: str
+) -> None:
+    """Its disk is full, or nobody gave it one: the work is in the database, and goes on."""
+    words = [sys.executable, "-m", "outreach", "worker", "--threads", "2", "--queues", "engine,soon"]
+    process = subprocess.Popen(["/bin/sh", "-c", f'exec "$0" "$@" {log}', *words], env=environment)
+    try:
+        app = build(Settings.from_environment(environment))
+        enqueue_many(app.broker, [message("engine", "tick", 0).copy(args=())])
+        wait_for_a_tick(db)
+        app.close()
+        numbers = sorted(int(entry.name) for entry in Path(f"/proc/{process.pid}/fd").iterdir())
+        assert numbers[:3] == [0, 1, 2]
+        kinds = [str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in (1, 2)]
+        assert not any(kind.startswith("socket") for kind in kinds), (
+            "no connection has the number of a standard stream"
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=25) == 0
+    finally:
+        process.kill()
+        process.wait()

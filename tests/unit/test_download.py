@@ -102,7 +102,10 @@ def site() -> Iterator[str]:
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255",
         "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::",
-        "ff02::1",
+        "ff02::1", "0.1.2.3", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "192.88.99.1", "240.0.0.1",
+        "::127.0.0.1", "::a9fe:a9fe", "64:ff9b:1::7f00:1", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "2002:6440:1::",
+        "2001:0:4136:e378:8000:63bf:5601:5601", "fec0::1", "2001:db8::1", "100::1", "2606:4700::5efe:7f00:1", "2606:4700::200:5efe:a9fe:a9fe",
+        "ff0e::1", "5f00::1", "3fff::1",
     ],
 )  # fmt: skip
 def test_an_inner_address_is_not_public_under_any_spelling(address: str) -> None:
@@ -119,7 +122,9 @@ def test_the_rest_is_public(address: str) -> None:
     [
         "http://example.test/a.csv", "ftp://example.test/", "https:///a", "https://127.0.0.1/a", "https://[::1]/a", "https://localhost/a",
         "https://2130706433/a", "https://0x7f.1/a", "https://[::ffff:127.0.0.1]/a", "https://169.254.169.254/latest/meta-data", "https://[::1",
-        "https://me:hunter2@127.0.0.1/a", "https://127.0.0.1:99999/",
+        "https://me:hunter2@127.0.0.1/a", "https://127.0.0.1:99999/", "https://017700000001/a", "https://0177.0.0.1/a", "https://0/a",
+        "https://①②⑦.⓪.⓪.①/a", "https://127。0。0。1/a", "https://2852039166/latest/meta-data", "https://0xa9fea9fe/", "https://[fe80::1%25lo]/a",
+        "https://[::127.0.0.1]/", "https://[64:ff9b::7f00:1]/", "https://hunter2@127.0.0.1/", "HTTP://127.0.0.1/", "https:\\\\127.0.0.1/",
     ],
 )  # fmt: skip
 def test_what_may_not_be_called_is_refused_before_anything_is_opened(url: str) -> None:

@@ -68,3 +68,17 @@ def test_each_point_is_told_in_the_guarantees_in_the_same_words() -> None:
     document = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", document, re.MULTILINE)
     assert dict(rows) == dict(POINTS)
+
+
+def test_a_deadly_lead_kills_whoever_has_it_in_hand_there_and_nobody_else() -> None:
+    armed = "from outreach.failpoints import in_hand; arm('claim.before@7');"
+    assert end_of(f"{armed} in_hand('claim.before', 6, 8, None); in_hand('perform.before', 7)") == 0
+    assert end_of(f"{armed} in_hand('claim.before', 6, 7)") == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("text", ["call.after@7", "claim.before@", "claim.before@x", "nowhere@7"])
+def test_a_deadly_lead_needs_a_number_and_a_point_that_knows_leads(text: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        arm(text)
+    assert repr(text) in refused.value.message
+    assert refused.value.hint is not None and "claim.before@7" in refused.value.hint

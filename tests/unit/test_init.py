@@ -52,9 +52,8 @@ def test_nothing_is_left_to_fill_in_and_no_secret_is_written(project: Path) -> N
                 r"@(name|starter|version|senders|remark)@", path.read_text(encoding="utf-8")
             ), path
     assert ".env\n" in (project / ".gitignore").read_text(encoding="utf-8")
-    assert re.search(
-        r"^OUTREACH_PEPPER=$", (project / ".env.example").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    for name in ("OUTREACH_PEPPER", "OUTREACH_KEYS", "OUTREACH_LINK_SECRET"):
+        assert f"\n{name}=\n" in (project / ".env.example").read_text(encoding="utf-8")
 
 
 def test_its_readme_shows_commands_that_are_understood(project: Path) -> None:

@@ -2,12 +2,15 @@
 
 import io
 import logging
+import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import psycopg2
 import pytest
 
 from outreach.cli.logs import Budget, JsonLines, Lines, Outages, set_up_logs
+from outreach.errors import NotFound
 from outreach.settings import Settings
 
 CONSUMER = "dramatiq.worker.ConsumerThread(twitter)"
@@ -78,8 +81,83 @@ def test_both_outages_are_said(stage: Stage) -> None:
 def test_an_error_of_ours_keeps_its_traceback_every_time(stage: Stage) -> None:
     for _ in range(2):
         stage.say(WORKER, 5.0, "Failed to process message %s.", "m", error=raised(RuntimeError("a bug")))
-    assert stage.out.getvalue().count("RuntimeError: a bug") == 2
     assert stage.out.getvalue().count("Traceback") == 2
+    assert stage.out.getvalue().count("in raised") == 2
+
+
+@pytest.mark.parametrize("formatter", [Lines(), JsonLines()])
+def test_a_traceback_says_where_and_what_kind_and_never_what_the_data_said(
+    stage: Stage, formatter: logging.Formatter
+) -> None:
+    stage.handler.setFormatter(formatter)
+    data = "@".join(("ann", "example.test"))  # the lines of code that are quoted must not hold it
+    try:
+        try:
+            dict[str, int]()[data]
+        except KeyError as first:
+            first.add_note(f"of {data}")
+            raise ValueError(f"cannot read {data}") from first
+    except ValueError as error:
+        stage.say(WORKER, 5.0, "Failed", error=error)
+    said = stage.out.getvalue()
+    assert said.index("KeyError") < said.index("ValueError")
+    assert "test_logs.py" in said
+    assert data not in said
+
+
+def test_our_own_words_and_the_databases_names_are_said(stage: Stage) -> None:
+    stage.say(WORKER, 5.0, "Failed", error=raised(NotFound("no lead 7")))
+    stage.say(WORKER, 5.0, "Failed", error=raised(_Refused("Key (value)=(ann@example.test) already exists")))
+    assert "NotFound: no lead 7" in stage.out.getvalue()
+    assert "_Refused code=23505 constraint=identity_kind_value_key" in stage.out.getvalue()
+    assert "ann@" not in stage.out.getvalue()
+
+
+class _Refused(Exception):
+    """As the driver has it."""
+
+    pgcode = "23505"
+    diag = SimpleNamespace(constraint_name="identity_kind_value_key", table_name=None)
+
+
+def test_a_thread_that_dies_says_so_in_the_log_and_quotes_nothing(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, before = logging.getLogger(), threading.excepthook
+    handlers = root.handlers[:]
+    try:
+        set_up_logs(Settings())
+        root.handlers[:] = [stage.handler]
+
+        def die() -> None:
+            raise KeyError(chr(97) + "nn@example.test")
+
+        thread = threading.Thread(target=die, name="somebody")
+        thread.start()
+        thread.join()
+    finally:
+        root.handlers[:] = handlers
+        threading.excepthook = before
+    said = stage.out.getvalue() + capsys.readouterr().err
+    assert "thread_died" in said and "KeyError" in said and "of=somebody" in said
+    assert "ann@" not in said
+
+
+def test_at_debug_others_do_not_say_what_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    handlers, level, before = root.handlers[:], root.level, threading.excepthook
+    try:
+        set_up_logs(Settings(log_level="DEBUG"))
+        logging.getLogger("peewee").debug("('SELECT %s', ['ann@example.test'])")
+        logging.getLogger("outreach").debug("looked")
+        logging.getLogger("outreach.embedded").debug("too")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        threading.excepthook = before
+    said = capsys.readouterr().err
+    assert "looked" in said and "too" in said
+    assert "ann@" not in said
 
 
 def test_an_outage_is_json_where_machines_read(stage: Stage) -> None:

@@ -33,6 +33,7 @@ AT = 'connection to server at "db", port 5432 failed: '
         ),
         (peewee.OperationalError('invalid sslmode value: "x"'), 2, "DATABASE_URL cannot be used"),
         (MaxConnectionsExceeded("x"), 1, "every connection"),
+        (psycopg2.errors.DiskFull("could not extend file: No space left on device"), 1, "no room left"),
     ],
 )
 def test_an_outage_is_told_in_the_users_words(error: Exception, code: int, words: str) -> None:

@@ -1,5 +1,6 @@
 """The door to addresses that an operator names: what it refuses, whatever a name resolves to, and what it says of it."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -81,6 +82,42 @@ def test_a_name_that_resolves_to_our_own_network_is_refused(addresses: list[str]
     assert isinstance(answer, Failed)
     assert "no public address" in answer.reason
     assert "very-secret" not in answer.reason
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["2130706433", "0x7f000001", "017700000001", "127.1", "0x7f.1", "0177.0.0.1", "0", "①②⑦.⓪.⓪.①", "127。0。0。1", "2852039166", "0xa9fea9fe", "[::ffff:7f00:1]",
+     "[::127.0.0.1]", "[2606:4700::5efe:7f00:1]", "[fec0::1]"],
+)  # fmt: skip
+def test_no_spelling_of_an_inner_address_is_called(host: str) -> None:
+    """As the system's own resolver reads them, and without a connection."""
+    tried: list[tuple[object, ...]] = []
+
+    def connect(*args: object, **_: object) -> None:
+        tried.append(args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("socket.create_connection", connect)
+        answer = Outbound(simulated=lambda: False).call(
+            "POST", f"https://{host}/x", body={}, deadline_seconds=1
+        )
+    assert isinstance(answer, Failed)
+    assert tried == []
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[fd00::1]"])
+def test_plain_http_goes_nowhere_beyond_this_machine(host: str, simulated: bool) -> None:
+    answer = Outbound(simulated=lambda: simulated).call("GET", f"http://{host}/", deadline_seconds=1)
+    assert isinstance(answer, Failed)
+
+
+def test_one_deadline_holds_for_all_of_it() -> None:
+    """Somebody who accepts and says nothing; somebody who says a byte now and then."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        answer = Outbound(simulated=lambda: True).call("POST", url, body={}, deadline_seconds=0.2)
+    assert isinstance(answer, Failed)
 
 
 def test_a_private_host_is_permitted_by_name_but_never_the_metadata_service() -> None:

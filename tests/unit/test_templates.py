@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from outreach.content import templates
 from outreach.content.language import LONGEST_TEXT, MAX_DEPTH
 from outreach.content.lint import names_a_way_out
 from outreach.content.rendering import Missing, Rendered, render
@@ -36,6 +37,40 @@ BOMBS = [
     "{{ {'a': 1} }}",
     "{{ 'a'|truncate(99999) }}",
     "{{ '" + "a" * (LONGEST_TEXT + 1) + "' }}",
+    # one truncation after the other, each longer than may be
+    "{{ name|truncate(9)|truncate(10001) }}",
+    "{{ name|truncate(" + "9" * 4000 + ") }}",
+    "{{ name|truncate(10 ** 9) }}",
+    "{{ name|truncate(-1) }}",
+    "{{ " + "9" * 5000 + " }}",
+    "{{ 1e400 }}",
+    "{{ 'a' ~ 10 ** 9 }}",
+    "{{ 'a' * name }}",
+    "{{ name|wordwrap(1) }}",
+    "{{ name|batch(1000000)|list }}",
+    "{{ name|ljust(1000000000) }}",
+    "{{ range(10 ** 9)|join }}",
+    "{{ ('a',) * 10 ** 9 }}",
+    "{{ name[::1] }}",
+    "{{ (name, name) }}",
+    "{{ 'a' % 1000000000 }}",
+    "{{ '%*d' % (1000000000, 1) }}",
+    "{% for c in name recursive %}{{ loop(name) }}{% endfor %}",
+    "{% for i in name %}{{ name }}{% endfor %}",
+    "{% macro m(x) %}{{ caller() }}{% endmacro %}",
+    "{% set ns = namespace(x=1) %}",
+    "{% set x %}{{ name }}{% endset %}",
+    "{% do name %}",
+    "{% break %}",
+    "{% debug %}",
+    "{% raw %}{{ 7 * 7 }}{% endraw %}{{ 7 * 7 }}",
+    "{{ name|random }}",
+    "{{ name|map('upper')|list }}",
+    "{{ name|select('eq', 'a') }}",
+    "{{ name|tojson }}",
+    "{{ name|pprint }}",
+    "{{ name|format(name) }}",
+    "{{ name|safe }}",
 ]
 ESCAPES = [
     "{{ ''.__class__ }}",
@@ -62,6 +97,38 @@ ESCAPES = [
     "{% block b %}{% endblock %}",
     "{% with a=1 %}{{ a }}{% endwith %}",
     "{% autoescape true %}a{% endautoescape %}",
+    "{{ name|attr('__class__')|attr('__mro__') }}",
+    "{{ name|attr('for' ~ 'mat')('{0.__class__}') }}",
+    "{{ ''['__cla' ~ 'ss__'] }}",
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ request }}{{ config.items() }}",
+    "{{ self._TemplateReference__context }}",
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    "{{ lipsum.__globals__['os'] }}",
+    "{{ joiner.__init__ }}",
+    "{{ (name, 1).__class__ }}",
+    "{{ name.format(name) }}",
+    "{{ '%s' % name }}",
+    "{{ f'{name}' }}",
+    "{{ name is sameas name }}",
+    "{{ name is callable }}",
+    "{{ 'a'|replace('a', name) }}",
+    "{{ name|first|attr('x') }}",
+    "{{ varargs }}{{ kwargs }}",
+    "{{ super() }}",
+    "{% import name as x %}",
+    "{% include name ignore missing %}",
+    "{% trans %}a{% endtrans %}",
+    "{{ ℘_ }}{{ __builtins__ }}",
+    # letters that fold to others: what Python takes for `__class__`
+    "{{ ''.__ｃlass__ }}",
+    "{{ ＿＿class＿＿ }}",
+    "{{ name|ａttr('x') }}",
+    "{{ ''|attr('\\x5f\\x5fclass\\x5f\\x5f') }}",
+    "{{ '\\u007b\\u007b 7*7 }}'|upper() if name.x else '' }}",
+    "{%- include 'x' -%}",
+    "{{- name.x -}}",
+    "{% line comment %}",
 ]
 UGLY = [
     "{{ name.upper }}",
@@ -116,6 +183,65 @@ def test_nested_conditions_are_bounded() -> None:
 def test_a_source_has_a_greatest_size_in_bytes() -> None:
     assert not check_template("é" * (MAX_SOURCE_BYTES // 2)).problems
     assert check_template("é" * (MAX_SOURCE_BYTES // 2) + "x").problems
+
+
+DEEP = [
+    "(",
+    "[",
+    "{",
+    "not ",
+    "a or ",
+    "a if a else ",
+    "-",
+    "+",
+    "a|upper|",
+    "a == ",
+    "a and ",
+    "a.b.",
+    "a['x']",
+    "{'a':",
+    "f(",
+]
+
+
+@pytest.mark.parametrize("opening", DEEP)
+@pytest.mark.parametrize("depth", [300, 20_000])
+def test_no_depth_makes_the_parser_stumble(opening: str, depth: int) -> None:
+    """Whatever is nested, however deep: refused with a problem and its line, within a moment."""
+    source = ("{{ " + opening * depth)[: MAX_SOURCE_BYTES - 10] + " a }}"
+    began = time.perf_counter()
+    problems = check_template(source).problems
+    assert problems and problems[0].line == 1
+    assert time.perf_counter() - began < 5
+
+
+def test_every_refusal_says_where_and_most_say_what_instead() -> None:
+    for source in (*BOMBS, *ESCAPES):
+        (problem, *_) = check_template("Hi\n\n" + source).problems
+        assert problem.line in (1, 3), source
+        assert problem.message
+
+
+def test_nothing_that_is_refused_is_ever_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_it(*_: object, **__: object) -> None:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(templates._ENVIRONMENT, "from_string", compile_it)
+    monkeypatch.setattr(templates._ENVIRONMENT, "compile", compile_it)
+    for source in (*BOMBS, *ESCAPES):
+        with pytest.raises(ValueError, match="refused template"):
+            compiled(source)
+
+
+def test_the_longest_source_that_is_allowed_costs_next_to_nothing() -> None:
+    for source in (
+        "{{ a|upper }}" * 1500,
+        "{# c #}" * 2900,
+    ):
+        began = time.perf_counter()
+        assert not check_template(source).problems
+        render(source, {"a": "x" * 1000})
+        assert time.perf_counter() - began < 10
 
 
 def test_every_problem_is_reported_on_its_line() -> None:

@@ -19,12 +19,24 @@ CREATE TABLE instance (
     paused_at         timestamptz,
     pause_reason      text,
     last_tick_at      timestamptz,
+    retained_at       timestamptz,                  -- when somebody last looked whether something has been kept for long enough
     -- touches per person: never two within gap_hours, never more than limit within days
     policy            jsonb NOT NULL DEFAULT '{"touch": {"gap_hours": 48, "limit": 4, "days": 30}}',
+    -- (and `retention`: how long what is kept; a kind that is missing has its default, compliance/retention.py)
     caps              jsonb NOT NULL DEFAULT '{}',  -- action kind -> caps text, for the whole instance
     created_at        timestamptz NOT NULL,
     CHECK (NOT (simulated_only AND live_confirmed_at IS NOT NULL)),
     CHECK ((paused_at IS NULL) = (pause_reason IS NULL))
+);
+
+-- Which secrets this database has met: the ids of peppers and keys, which say nothing of them. A process whose secrets are others
+-- refuses to start.
+CREATE TABLE key_check (
+    kind        text NOT NULL CHECK (kind IN ('pepper', 'key')),
+    id          text NOT NULL,
+    known_since timestamptz NOT NULL,
+    given_up_at timestamptz,                         -- it is lost, and somebody has said that we go on without it
+    PRIMARY KEY (kind, id)
 );
 
 -- --- who sends ---------------------------------------------------------------------------------------------
@@ -33,8 +45,9 @@ CREATE TABLE app (
     name            text NOT NULL UNIQUE,
     channel         text NOT NULL,
     client_id       text,
-    client_secret   text,
-    consumer_secret text,                            -- signs webhooks
+    -- sealed, as the tokens of an account are (outreach/vault.py); never in plain text
+    client_secret   text CHECK (client_secret LIKE 'v_:%'),
+    consumer_secret text CHECK (consumer_secret LIKE 'v_:%'), -- signs webhooks
     caps            jsonb NOT NULL DEFAULT '{}',     -- action kind -> caps text, over all accounts of the app
     state           text NOT NULL DEFAULT 'ok' CHECK (state IN ('ok', 'paused', 'no_credits', 'restricted')),
     state_reason    text,
@@ -50,8 +63,8 @@ CREATE TABLE account (
     external_id      text NOT NULL,
     handle           text,
     base_url         text NOT NULL,
-    access_token     text NOT NULL,                  -- empty: forgotten
-    refresh_token    text,
+    access_token     text NOT NULL CHECK (access_token = '' OR access_token LIKE 'v_:%'), -- sealed; empty: forgotten
+    refresh_token    text CHECK (refresh_token LIKE 'v_:%'),
     token_expires_at timestamptz,
     scopes           text[],                         -- what the tokens permit; NULL: the provider did not say
     tokens_at        timestamptz,                    -- when they were stored: a refusal of a call begun before says nothing of them
@@ -169,7 +182,7 @@ CREATE TABLE identity (
                                              'linkedin_slug', 'linkedin_urn', 'linkedin_member')),
     value      text NOT NULL,                        -- normalised
     shown      text NOT NULL,                        -- as first written
-    hmac       text NOT NULL,                        -- keyed digest of (kind, value): survives erasure
+    hmac       text NOT NULL,                        -- id of the pepper, keyed digest of (kind, value): survives erasure
     person_id  bigint NOT NULL REFERENCES person,
     status     text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'shared', 'blocked', 'closed', 'not_found')),
     import_id  bigint REFERENCES import,
@@ -340,7 +353,7 @@ CREATE TABLE sequence_entry (
     name        text NOT NULL,                       -- the segment's, or the form's; else empty
     channel     text,                                -- message_in: where they write
     since       timestamptz NOT NULL,                -- what came before enrolls nobody
-    secret      text,                                -- form: signs what it posts
+    secret      text CHECK (secret LIKE 'v_:%'),     -- form: signs what it posts; sealed
     import_id   bigint REFERENCES import,            -- form: under which its people are recorded
     -- segment: every person up to `newest` has been looked at once; `walked_to` is where the next look at them begins
     newest      bigint NOT NULL DEFAULT 0,
@@ -398,6 +411,7 @@ CREATE TABLE lead (
     account_id     bigint REFERENCES account,
     next_kind      text,
     hinted_until   timestamptz,                      -- not indexed: a lease, nothing more
+    hints          integer NOT NULL DEFAULT 0,       -- hints of the sweep in a row that moved nothing
     epoch          integer NOT NULL DEFAULT 0,       -- raised by stop, pause, merge: what was rendered before is void
     event_seq      integer NOT NULL DEFAULT 0,
     attempts       integer NOT NULL DEFAULT 0,       -- passes that failed in a row
@@ -416,6 +430,8 @@ CREATE UNIQUE INDEX lead_one_active ON lead (person_id, sequence_id) WHERE state
 CREATE INDEX lead_due ON lead (account_id, next_kind, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX lead_person ON lead (person_id);
 CREATE INDEX lead_sequence ON lead (sequence_id, state);
+-- One-off sends carry their words in `data`: few, and none of them once their time is over.
+CREATE INDEX lead_words ON lead (ended_at) WHERE key IS NOT NULL AND ended_at IS NOT NULL AND data ? 'text';
 
 CREATE TABLE lead_binding (
     lead_id     bigint NOT NULL REFERENCES lead,
@@ -497,6 +513,8 @@ CREATE TABLE message_body (
     body         text NOT NULL,
     written_at   timestamptz NOT NULL
 );
+-- By age, for retention. Rows come in this order, so keeping it up costs next to nothing.
+CREATE INDEX message_body_age ON message_body (written_at, execution_id);
 
 CREATE TABLE task (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -559,7 +577,11 @@ CREATE TABLE inbound (
     digested_at  timestamptz,
     person_id    bigint REFERENCES person,
     class        text,
-    UNIQUE (channel, account_key, content_id)
+    -- why its words are gone: kept for long enough, deleted by its author, or with the account. The row stays for ever: it is
+    -- what a replay is known by, and no replay brings the words back.
+    gone         text CHECK (gone IN ('age', 'deleted', 'purged')),
+    UNIQUE (channel, account_key, content_id),
+    CHECK (gone IS NULL OR (text IS NULL AND raw = '{}'))
 );
 CREATE INDEX inbound_undigested ON inbound (peer_kind, peer) WHERE state = 'stored';
 CREATE INDEX inbound_undigested_handle ON inbound (peer_handle) WHERE state = 'stored' AND peer_handle <> '';
@@ -576,6 +598,53 @@ CREATE INDEX inbound_unnamed ON inbound (account_id, occurred_at)
 
 -- Replies, newest first, for people.
 CREATE INDEX inbound_messages ON inbound (id) WHERE kind = 'message_in';
+
+-- What somebody asks us to delete, and by when: a message by its author, or all that an account wrote and received, once its
+-- owner or the platform has ended our access. Kept for ever: what comes late of it is stored without its words.
+CREATE TABLE deletion (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    scope       text NOT NULL CHECK (scope IN ('message', 'account')),
+    channel     text NOT NULL,
+    account_key text NOT NULL DEFAULT '',            -- our account's id at the provider; message: '' is any of ours
+    content_id  text NOT NULL DEFAULT '',            -- message: as in inbound
+    reason      text NOT NULL,
+    asked_by    text NOT NULL,
+    asked_at    timestamptz NOT NULL,
+    begin_at    timestamptz NOT NULL,                -- not before then: an account may be connected again
+    due_by      timestamptz NOT NULL,                -- when it must be over
+    done_at     timestamptz,
+    outcome     text CHECK (outcome IN ('erased', 'unknown', 'connected_again')),
+    erased      integer NOT NULL DEFAULT 0,          -- texts
+    CHECK ((scope = 'message') = (content_id <> '')),
+    CHECK (scope = 'message' OR account_key <> ''),
+    CHECK ((done_at IS NULL) = (outcome IS NULL)),
+    CHECK (begin_at <= due_by)
+);
+CREATE UNIQUE INDEX deletion_open ON deletion (scope, channel, account_key, content_id) WHERE done_at IS NULL;
+-- What arrivals are held against.
+CREATE INDEX deletion_message ON deletion (content_id) WHERE scope = 'message';
+
+-- Retention: one run at a time, in batches; a run that was broken off is gone on with. What is due is fixed when it begins.
+CREATE TABLE retention_run (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    began_at timestamptz NOT NULL,
+    by       text NOT NULL,
+    cutoffs  jsonb NOT NULL,                         -- kind -> what is not younger goes; kinds that are not mentioned stay
+    steps    jsonb NOT NULL,                         -- kinds that are still to be done, in order
+    position jsonb NOT NULL DEFAULT '{}',            -- how far the first of them has come
+    counts   jsonb NOT NULL DEFAULT '{}',            -- kind -> rows that went
+    ended_at timestamptz
+);
+CREATE UNIQUE INDEX retention_run_open ON retention_run ((ended_at IS NULL)) WHERE ended_at IS NULL;
+-- Rows come in by their age, so what is older than the mark has been looked at once and for all ...
+CREATE TABLE retention_mark (
+    kind  text PRIMARY KEY CHECK (kind IN ('messages')),
+    up_to bigint NOT NULL
+);
+-- ... but for those whose words somebody still needed then.
+CREATE TABLE retention_left (
+    inbound_id bigint PRIMARY KEY REFERENCES inbound
+);
 
 -- What people do about a reply. No row: nobody has touched it.
 CREATE TABLE reply_care (
@@ -747,7 +816,13 @@ CREATE TRIGGER seal_no_truncate BEFORE TRUNCATE ON seal EXECUTE FUNCTION refuse_
 CREATE TRIGGER event_export_append_only BEFORE UPDATE OR DELETE ON event_export FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER event_export_no_truncate BEFORE TRUNCATE ON event_export EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER person_event_no_truncate BEFORE TRUNCATE ON person_event EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER person_event_append_only BEFORE UPDATE OR DELETE ON person_event FOR EACH ROW EXECUTE FUNCTION refuse_change();
+-- A person's own history only grows, but what humans said in it is forgotten with the person.
+CREATE FUNCTION refuse_all_but_forgetting() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.detail = '{}' AND to_jsonb(NEW) - 'detail' = to_jsonb(OLD) - 'detail' THEN RETURN NEW; END IF;
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER person_event_append_only BEFORE UPDATE OR DELETE ON person_event FOR EACH ROW EXECUTE FUNCTION refuse_all_but_forgetting();
 CREATE TRIGGER sequence_version_immutable BEFORE UPDATE OR DELETE ON sequence_version FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER sequence_trigger_immutable BEFORE UPDATE OR DELETE ON sequence_trigger FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER message_template_immutable BEFORE UPDATE OR DELETE ON message_template FOR EACH ROW EXECUTE FUNCTION refuse_change();

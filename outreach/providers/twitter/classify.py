@@ -76,6 +76,8 @@ _RECIPIENT_WORDS: Mapping[str, str] = {
 }
 
 
+#: what a token endpoint may answer (RFC 6749, 5.2)
+_OAUTH = ("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope")  # fmt: skip
 #: where a problem explains itself; the last one is the dialect of the token endpoint
 _EXPLANATIONS = ("detail", "message", "reason", "error_description")
 
@@ -86,7 +88,10 @@ class Problem:
 
     marks: tuple[str, ...]
     scope: str
+    #: as it explains itself; it may quote what was sent
     detail: str
+    #: the status and those of its marks that we know: what may be kept
+    code: str
     #: False: the body says nothing, so that the answer may not even be the API's
     known: bool
 
@@ -96,8 +101,13 @@ def problem_of(answer: Answer) -> Problem:
     document = answer.document()
     pieces = list(_pieces(document))
     details = [str(piece[key]) for piece in pieces for key in _EXPLANATIONS if piece.get(key)]
+    marks = tuple(mark for piece in pieces for mark in _marks(piece))
+    known = [mark for mark in dict.fromkeys(marks) if mark in _STOPS or mark in _REFUSALS or mark in _LIMITS]
     return Problem(
-        marks=tuple(mark for piece in pieces for mark in _marks(piece)),
+        marks=marks,
+        code=" ".join(
+            (f"status {answer.status}", *known, *(word for word in _OAUTH if document.get("error") == word))
+        ),
         scope=" ".join(str(p["scope"]) for p in pieces if p.get("scope")).lower(),
         detail="; ".join(dict.fromkeys(details)) or f"status {answer.status}",
         known=bool(document),
@@ -158,11 +168,11 @@ def stop_of(answer: Answer) -> AccountStopped | None:
 def _stopped(status: int, problem: Problem) -> AccountStopped | None:
     for mark in problem.marks:
         if stop := _STOPS.get(mark):
-            return AccountStopped(stop.reason, stop.scope, problem.detail)
+            return AccountStopped(stop.reason, stop.scope, problem.detail, problem.code)
     if status == 401:
-        return AccountStopped("needs_reauth", detail=problem.detail)
+        return AccountStopped("needs_reauth", detail=problem.detail, code=problem.code)
     if status == 402:
-        return AccountStopped("no_credits", "app", problem.detail)
+        return AccountStopped("no_credits", "app", problem.detail, problem.code)
     return None
 
 
@@ -189,7 +199,7 @@ def _refused(kind: str, status: int, problem: Problem) -> Outcome:
         return Refused("no_such_user", problem.detail)
     if status == 403:
         # it names neither the recipient nor a reason: rather stop one account than burn all of its leads
-        return AccountStopped("restricted", detail=problem.detail)
+        return AccountStopped("restricted", detail=problem.detail, code=problem.code)
     return Refused("bad_request", problem.detail)
 
 
@@ -220,15 +230,16 @@ def _reset(answer: Answer, bucket: str) -> datetime | None:
 
 def read_failure(answer: Answer) -> ReadFailed:
     """Why a read did not succeed."""
-    detail = problem_of(answer).detail
+    problem = problem_of(answer)
+    detail, code = problem.detail, problem.code
     match answer.status:
         case 401:
-            return ReadFailed("unauthorised", detail=detail)
+            return ReadFailed("unauthorised", detail=detail, code=code)
         case 402 | 403:
-            return ReadFailed("forbidden", detail=detail)
+            return ReadFailed("forbidden", detail=detail, code=code)
         case 429:
-            return ReadFailed("rate_limited", reset_of(answer), detail)
+            return ReadFailed("rate_limited", reset_of(answer), detail, code)
         case status if status >= 500:
-            return ReadFailed("unreachable", detail=detail)
+            return ReadFailed("unreachable", detail=detail, code=code)
         case _:
-            return ReadFailed("unreadable", detail=detail)
+            return ReadFailed("unreadable", detail=detail, code=code)

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from outreach.providers.base import AccountRef, AccountStopped, NotStarted, ReadFailed, Tokens, Unknown
 from outreach.providers.connecting import Asking, Me, Revoked
 from outreach.providers.http import Answer, Http
-from outreach.providers.twitter.classify import problem_of, read_failure, stop_of
+from outreach.providers.twitter.classify import read_failure, stop_of
 from outreach.providers.twitter.reading import USER_ID, tokens
 from outreach.providers.twitter.requests import REVOKE, TOKEN, request_of, token_request
 
@@ -100,5 +100,4 @@ class TwitterConnector:
         gone = answer.status == 400 and answer.document().get("error") == "invalid_request"
         if answer.ok or gone:
             return Revoked()
-        failed = read_failure(answer)
-        return ReadFailed(failed.reason, failed.retry_at, problem_of(answer).detail)
+        return read_failure(answer)

@@ -6,7 +6,7 @@ whole seconds on the wire, so the id gives the exact instant wherever the two ag
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,7 +87,7 @@ def message_page(answer: Answer) -> MessagePage | ReadFailed:
     document = answer.document()
     data, meta = document.get("data", []), document.get("meta")
     if not isinstance(data, list) or not isinstance(meta, dict):
-        return ReadFailed("unreadable", detail=problem_of(answer).detail)
+        return _unreadable(answer)
     handles = _handles(document)
     try:
         messages = tuple(_message(event, handles) for event in data)
@@ -96,6 +96,11 @@ def message_page(answer: Answer) -> MessagePage | ReadFailed:
     return MessagePage(
         messages=messages, next_token=meta.get("next_token"), gaps=_leaves_out_more(document, messages)
     )
+
+
+def _unreadable(answer: Answer) -> ReadFailed:
+    problem = problem_of(answer)
+    return ReadFailed("unreadable", detail=problem.detail, code=problem.code)
 
 
 def _handles(document: Mapping[str, Any]) -> Mapping[str, str]:
@@ -238,7 +243,7 @@ def users(answer: Answer) -> Sequence[Mapping[str, Any]] | ReadFailed:
     document = answer.document()
     data, errors = document.get("data", []), document.get("errors", [])
     if not (_all(data, _is_user) and _all(errors, _names_a_user) and (data or errors)):
-        return ReadFailed("unreadable", detail=problem_of(answer).detail)
+        return _unreadable(answer)
     return list(data)
 
 
@@ -305,7 +310,7 @@ def tokens(answer: Answer, old_refresh_token: str | None) -> Tokens | ReadFailed
     if answer.status == 429:
         return read_failure(answer)
     if answer.status in (400, 401, 403):
-        return ReadFailed("unauthorised", detail=problem_of(answer).detail)
+        return replace(_unreadable(answer), reason="unauthorised")
     return Unknown(f"status {answer.status}")
 
 

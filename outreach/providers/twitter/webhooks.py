@@ -39,7 +39,7 @@ class TwitterWebhooks:
         try:
             event = _Event.of(json.loads(body))
             return list(_READERS[event.kind](event))
-        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"an event that cannot be read: {error!r}") from error
 
 
