@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from outreach.clock import FrozenClock
+from outreach.embedded.waiting import wait_until
 from outreach.errors import OutreachError
 from outreach.limits.limiter import RedisLimiter
 from outreach.models import claims
@@ -27,7 +29,7 @@ from outreach.settings import Settings
 from tests.chaos.broken import VARIANTS
 from tests.integration.law_support import GrantsEverything
 
-THREADS = 20
+PROCESSES, THREADS = 3, 20
 
 
 class Accepting:
@@ -50,7 +52,8 @@ class Accepting:
 def main(told: Mapping[str, Any]) -> None:
     if told["variant"] in VARIANTS:
         VARIANTS[told["variant"]]()
-    _linger()
+    # with the lock they cannot all be there at once; without it they are
+    _linger(Path(told["witness"]).parent if told["variant"] == "unlocked" else None)
     providers: Any = {"twitter": Accepting(Path(told["witness"]))}
     context = Context(
         settings=Settings(guard_seconds=30.0),
@@ -76,13 +79,20 @@ def main(told: Mapping[str, Any]) -> None:
         list(pool.map(race, told["executions"]))
 
 
-def _linger() -> None:
-    """T1 rests between what it has read and what it writes, so that processes surely overlap there."""
-    read = claims.facts
+def _linger(meet: Path | None) -> None:
+    """T1 rests between what it has read and what it writes, so that processes overlap there. `meet`: thrice, until all have come.
+
+    (A process's first T1 is one thread's, the second takes along those who came meanwhile.)
+    """
+    read, rest, numbers = claims.facts, threading.Event(), count(1)
 
     def slowly(*args: Any, **options: Any) -> Any:
-        answer = read(*args, **options)
-        threading.Event().wait(0.005)
+        answer, number = read(*args, **options), next(numbers)
+        if meet is None or number > 3:
+            rest.wait(0.005)
+        else:
+            (meet / f"{os.getpid()}.{number}.here").touch()
+            wait_until(lambda: len(list(meet.glob(f"*.{number}.here"))) >= PROCESSES, timeout=10.0)
         return answer
 
     claims.facts = slowly

@@ -12,16 +12,17 @@ import pytest
 from outreach.embedded.servers import Servers
 from outreach.models.base import Database, Tx
 from outreach.runtime.audit import audit_caps
+from tests.integration.caps_racer import PROCESSES, THREADS
 from tests.integration.law_support import FOLLOW, NO_CAPS, friends, open_house, plan, roomy_account
 from tests.stage import House
 
 pytestmark = pytest.mark.servers
-CAP, PROCESSES = 17, 3
+CAP = 17
 CROWD = tuple(f"p{n}" for n in range(60))
 
 
 def race(house: House, servers: Servers, folder: Path, variant: str) -> list[str]:
-    """Everybody performs everything, in an order of their own; whom the provider accepted."""
+    """Everybody performs everything, each process beginning elsewhere (or the persons' locks would part them); whom the provider accepted."""
     executions = plan(house, "follow", friends(house, *CROWD))
     witness = folder / "accepted"
     witness.touch()
@@ -36,7 +37,12 @@ def race(house: House, servers: Servers, folder: Path, variant: str) -> list[str
         for _ in range(PROCESSES)
     ]  # fmt: skip
     for number, racer in enumerate(racers):
-        _say(racer, json.dumps({**told, "executions": executions[number * 7 :] + executions[: number * 7]}))
+        _say(
+            racer,
+            json.dumps(
+                {**told, "executions": executions[number * THREADS :] + executions[: number * THREADS]}
+            ),
+        )
     for racer in racers:
         assert racer.stdout is not None and racer.stdout.readline() == "ready\n"
     for racer in racers:
