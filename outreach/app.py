@@ -14,6 +14,7 @@ from outreach.clock import Clock, LiveClock
 from outreach.engine.kinds import CHANNEL_OF
 from outreach.errors import ConfigurationError
 from outreach.failpoints import failpoint
+from outreach.limits.fences import Fences
 from outreach.limits.limiter import RedisLimiter
 from outreach.models import instance as instances
 from outreach.models.base import Database
@@ -22,6 +23,7 @@ from outreach.models.migrate import require_schema
 from outreach.outbound import Outbound
 from outreach.providers.registry import build_providers, build_webhooks
 from outreach.runtime.context import Context
+from outreach.runtime.guarding import guard
 from outreach.runtime.hints import Hint
 from outreach.runtime.keyring import require_keys
 from outreach.settings import Settings
@@ -33,7 +35,7 @@ log = logging.getLogger("outreach")
 _QUEUE_OF = {kind.value.lower(): channel.value for kind, channel in CHANNEL_OF.items()} | dict.fromkeys(
     (
         "digest_inbound", "check_for_reply", "look_up_relationships", "resolve_handles", "watch_alerts", "deliver_notices",
-        "send_heartbeat",
+        "send_heartbeat", "deliver_journal", "recover_database",
     ), INBOUND
 )  # fmt: skip
 #: Real seconds for which a process believes what it read of the live switch; T1 reads it every time.
@@ -91,10 +93,11 @@ def build(
     *,
     clock: Clock | None = None,
     carries: frozenset[str] = frozenset(),
+    of_any_name: bool = False,
     ending: Callable[[], bool] = lambda: False,
     apart: Callable[[int], str | None] | None = None,
 ) -> App:
-    """The app of these settings. Raises ConfigurationError where the database is not ours, or not ready."""
+    """The app of these settings; `of_any_name`: whatever name the database carries, for those who look at it. Raises ConfigurationError where the database is not ours, or not ready."""
     if settings.database_url is None or settings.redis_url is None:
         raise ConfigurationError(
             "DATABASE_URL and REDIS_URL are not set", hint="outreach up starts its own; or set both"
@@ -105,7 +108,10 @@ def build(
         log.warning(schema_note, extra={"action": "newer_schema"})
     instance = db.run(instances.read)
     instances.require_same_clock(
-        instance, name=settings.instance, origin=settings.clock_origin, factor=settings.clock_factor
+        instance,
+        name=None if of_any_name else settings.instance,
+        origin=settings.clock_origin,
+        factor=settings.clock_factor,
     )
     loopback_only = _loopback_only(db, instance)
     providers = build_providers(
@@ -114,11 +120,15 @@ def build(
         read_deadline_seconds=settings.call_deadline_seconds,
         inbox_lag_seconds=settings.inbox_lag_seconds,
     )
+    fences = Fences()
+    limiter = RedisLimiter(settings.redis_url, instance.key, fences)
     context = Context(
         settings=settings,
         clock=clock or LiveClock(origin=settings.clock_origin, factor=settings.clock_factor),
         db=db,
-        limiter=RedisLimiter(settings.redis_url, instance.key),
+        limiter=limiter,
+        fences=fences,
+        told_claim=limiter.highest_claim,
         providers=providers,
         outbound=Outbound(simulated=loopback_only, inside=settings.outbound_hosts),
         carries=carries,
@@ -126,6 +136,13 @@ def build(
         apart=apart,
     )
     require_keys(db, context.vault, context.peppers, context.clock.now())
+    # Before anything is done with it: is this the database that sends?
+    if guard(context) is not None:
+        instance = db.run(instances.read)
+        log.warning(
+            "this database was restored or cloned",
+            extra={"action": "foreign", "why": instance.foreign_reason},
+        )
     broker = make_broker(settings.redis_url, instance.key)
     return App(
         settings=settings, context=context, broker=broker, instance=instance, webhooks=dict(build_webhooks()), schema_note=schema_note

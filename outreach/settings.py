@@ -23,8 +23,11 @@ _EXAMPLE_URLS = {
     "NOTIFY_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
     "ALERT_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
     "HEARTBEAT_URL": "https://hc-ping.com/UUID",
+    "OUTREACH_JOURNAL_URL": "s3://BUCKET/outreach",
+    "OUTREACH_JOURNAL_ENDPOINT": "https://s3.example.com",
 }
 _WEB = ("https", "http")
+_PLACES = ("file", "s3", *_WEB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,14 @@ class Settings:
     alert_url: str | None = None
     #: pinged by the tick; whoever is behind it raises the alarm when that stops
     heartbeat_url: str | None = None
+    #: where opt-outs and erasures are kept outside the database (offbox.py); None: nowhere
+    journal_url: str | None = None
+    #: of an S3 service that is not Amazon's; None: Amazon's own
+    journal_endpoint: str | None = None
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    aws_session_token: str | None = None
+    aws_region: str | None = None
     #: may the words of a reply stand in the notice of it?
     notify_body: bool = False
     #: hosts of a private network that the URLs above, and files by https, may be at
@@ -106,7 +117,7 @@ class Settings:
         return cls(
             database_url=read.url("DATABASE_URL", ("postgres", "postgresql")),
             redis_url=read.url("REDIS_URL", ("redis", "rediss", "unix")),
-            instance=env.get("OUTREACH_INSTANCE") or None,
+            instance=read.instance(production),
             production=production,
             data_dir=Path(env.get("OUTREACH_DATA_DIR") or ".outreach"),
             pepper=read.secret("OUTREACH_PEPPER", defaults.pepper, production),
@@ -144,6 +155,12 @@ class Settings:
             notify_url=read.url("NOTIFY_URL", _WEB),
             alert_url=read.url("ALERT_URL", _WEB),
             heartbeat_url=read.url("HEARTBEAT_URL", _WEB),
+            journal_url=read.url("OUTREACH_JOURNAL_URL", _PLACES),
+            journal_endpoint=read.url("OUTREACH_JOURNAL_ENDPOINT", _WEB),
+            aws_access_key_id=env.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=env.get("AWS_SESSION_TOKEN") or None,
+            aws_region=env.get("AWS_REGION") or None,
             notify_body=read.flag("OUTREACH_NOTIFY_BODY", defaults.notify_body),
             outbound_hosts=read.words("OUTREACH_OUTBOUND_HOSTS"),
             failpoint=env.get("OUTREACH_FAILPOINT") or None,
@@ -251,6 +268,16 @@ class _Reader:
                 hint=f"{hint}; a special character of the password is written as %XX",
             ) from None
         return raw
+
+    def instance(self, production: bool) -> str | None:
+        """In production it must be said: a clone of its database on another machine is told by it, too."""
+        name = self.env.get("OUTREACH_INSTANCE") or None
+        if name is None and production:
+            raise ConfigurationError(
+                "OUTREACH_INSTANCE is not set",
+                hint="in production it must be the name that the database's instance row carries",
+            )
+        return name
 
     def secret(self, name: str, default: str, production: bool) -> str:
         """The value, or the contents of the file that NAME_FILE points at. In production it must be set."""

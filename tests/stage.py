@@ -34,12 +34,14 @@ from outreach.runtime.enroll import enroll
 from outreach.runtime.heartbeat import beat
 from outreach.runtime.hints import Hint
 from outreach.runtime.joining import join
+from outreach.runtime.journaling import take_out
 from outreach.runtime.lookup import look_up
 from outreach.runtime.notifying import deliver
 from outreach.runtime.perform import perform
 from outreach.runtime.poll import poll
 from outreach.runtime.publish import Published, publish
 from outreach.runtime.reconcile import reconcile
+from outreach.runtime.recovering import recover
 from outreach.runtime.refresh import refresh
 from outreach.runtime.resolve import resolve
 from outreach.runtime.retaining import retain
@@ -78,6 +80,8 @@ _ACTORS: Mapping[str, Callable[[Context, int], list[Hint]]] = {
     "retain_content": lambda ctx, _: retain(ctx),
     "send_heartbeat": lambda ctx, _: beat(ctx),
     "join_by_segment": join,
+    "deliver_journal": lambda ctx, _: take_out(ctx),
+    "recover_database": lambda ctx, _: recover(ctx),
     "seal_events": lambda ctx, going_on: seal_due(ctx, bool(going_on)),
 }
 

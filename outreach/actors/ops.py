@@ -6,8 +6,10 @@ from outreach.app import current
 from outreach.runtime.alerting import watch
 from outreach.runtime.draining import drain_person as drain
 from outreach.runtime.heartbeat import beat
+from outreach.runtime.journaling import take_out
 from outreach.runtime.notifying import deliver
 from outreach.runtime.reconcile import reconcile
+from outreach.runtime.recovering import recover
 from outreach.runtime.refresh import refresh
 from outreach.runtime.retaining import retain
 from outreach.runtime.seal import seal_due
@@ -63,6 +65,20 @@ def deliver_notices(_nothing: int) -> None:
     """Deliver what our own people are to be told."""
     app = current()
     app.hint(deliver(app.context))
+
+
+@dramatiq.actor(queue_name="inbound")
+def deliver_journal(_nothing: int) -> None:
+    """Deliver what a backup must not forget."""
+    app = current()
+    app.hint(take_out(app.context))
+
+
+@dramatiq.actor(queue_name="inbound")
+def recover_database(_nothing: int) -> None:
+    """Read what an adopted database's backup does not know, and let sends go on once all is read."""
+    app = current()
+    app.hint(recover(app.context))
 
 
 @dramatiq.actor(queue_name="inbound")

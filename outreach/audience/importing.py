@@ -20,7 +20,7 @@ from outreach.audience.remembering import digests_of
 from outreach.audience.report import LISTED, Hub, ImportReport, Merge
 from outreach.audience.rows import Columns, Reject, Row, parse_columns, read_row
 from outreach.errors import ConflictError, UsageError
-from outreach.models import audience, deletions, identities, permissions
+from outreach.models import audience, deletions, identities, journal, permissions
 from outreach.models.base import Database, Tx
 from outreach.models.identities import pages
 from outreach.peppers import Peppers
@@ -333,7 +333,10 @@ def _suppress(tx: Tx, assembly: Assembly, stopped: Mapping[int, str], import_id:
     evidence = {"import": import_id}
     for person, reason in sorted(stopped.items()):
         permissions.mark_suppressed(tx, person, reason=reason, at=now)
-        permissions.insert_of_person(tx, person, reason=reason, source="import", evidence=evidence, at=now)
+        if permissions.insert_of_person(
+            tx, person, reason=reason, source="import", evidence=evidence, at=now
+        ):
+            journal.tell(tx, "suppressed", journal.digests_of(tx, person), now, person=True, source="import")
     first = sorted(stopped.keys() - assembly.suppressed)
     events = [(person, "suppressed", None, {"reason": stopped[person], **evidence}) for person in first]
     identities.insert_person_events(tx, events, "import", now)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from outreach import app as apps
+from outreach.chaos.drill import run_drill
 from outreach.chaos.field import Field
 from outreach.chaos.ground import NotHere
 from outreach.chaos.proxy import Proxy
@@ -123,6 +124,10 @@ def run_scenario(
     if scenario.needs_old and old is None:
         raise NotHere("it wants an older release beside this one: --old PATH, the folder of another checkout")
     began = time.monotonic()
+    if scenario.drill:
+        return _drilled(
+            scenario, servers, folder, seed=seed, leads=leads, say=say, worker_module=worker_module
+        )
     servers.flush_valkey()
     with ExitStack() as stack:
         ground = stack.enter_context(scenario.ground(servers))
@@ -151,6 +156,22 @@ def run_scenario(
         unnoticed = scenario.trial(field)
         elapsed = round(time.monotonic() - began, 1)
         return replace(_judged(app, stage, scenario, field, paused_at, elapsed), unnoticed=unnoticed)
+
+
+def _drilled(
+    scenario: Scenario, servers: Servers, folder: Path, *, seed: int, leads: int, say: Say, worker_module: tuple[str, ...]
+) -> Result:  # fmt: skip
+    began = time.monotonic()
+    done = run_drill(servers, folder, seed=seed, leads=leads, say=say, worker_module=worker_module)
+    verdict = done.verdict
+    if done.erased_and_back:
+        # Forgotten once and known again: as bad as a message to somebody who had said no.
+        verdict = replace(verdict, after_opt_out=verdict.after_opt_out + done.erased_and_back)
+    return Result(
+        scenario=scenario.name, seed=seed, verdict=verdict, attempted=done.sent_afterwards + done.recovered, doubted=0, parked=done.asked,
+        broken={"databases lost": 1, "sends lost with it": done.lost["sends"], "opt-outs": done.lost["opted_out"]}, witness=done.witness,
+        elapsed_s=round(time.monotonic() - began, 1), after_pause=0,
+    )  # fmt: skip
 
 
 def _proxy(url: str) -> Proxy:

@@ -45,6 +45,8 @@ class Scenario:
     provider: Sequence[Mapping[str, Any]] = _SLOW
     smoke: bool = False
     stage: Callable[[Stage], Stage] = lambda stage: stage
+    #: the database itself is lost and restored: drill.py plays it, and nothing else is broken meanwhile
+    drill: bool = False
     #: what is tried when everything has ended; what went unnoticed, a line each
     trial: Callable[[Field], Sequence[str]] = lambda _field: ()
     ground: Callable[[Servers], AbstractContextManager[Ground]] = as_they_are
@@ -328,6 +330,8 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(name="opt-outs", faults="F16", says="a storm of opt-outs that race the sends", plan=_opt_outs, provider=_LATE, smoke=True),
     Scenario(name="switches", faults="pauses", says="everything, an account, the sequence, a human paused in the middle of calls", plan=_switches, provider=_LATE),
     Scenario(name="merges", faults="F17", says="people who turn out to be one in the middle of a send, or of an opt-out", plan=_merges, provider=_LATE),
+    Scenario(name="restored", faults="F19", says="the database lost, and a backup restored from before sends, opt-outs and erasures", plan=_wait, provider=(),
+             drill=True),
     Scenario(name="tampering", faults="F18", says="the sealed log edited, cut, reordered by a superuser, after workers were killed while it was sealed",
              plan=_seals, trial=_tamper),
     Scenario(name="no-scheduler", faults="F20", says="nobody ticks for most of the time", plan=_no_scheduler),

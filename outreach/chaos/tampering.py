@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from outreach.models import sealing, tampering
@@ -19,6 +20,8 @@ from outreach.runtime.verify import verify
 T = TypeVar("T")
 #: The next number in [0, 1) of that name.
 Throw = Callable[[str], float]
+#: Does it, and says what it did.
+Way = Callable[[Tx, Throw], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,7 @@ class _TakeBack(Exception):
 # --- the ways ---------------------------------------------------------------------------------------------------
 
 
-def _edit(tx: Tx, throw: Throw) -> str:
-    change = list(tampering.EDITS)[int(throw("edit") * len(tampering.EDITS))]
+def _edit(tx: Tx, throw: Throw, *, change: str) -> str:
     tampering.edit(tx, _event(tx, throw)["id"], change)
     return f"edit: {change}"
 
@@ -123,10 +125,15 @@ def _two(tx: Tx, throw: Throw) -> tuple[int, int]:
     return one, other
 
 
-#: Those that a plain look at the log would miss come as often as those that are crude.
-WAYS: Sequence[Callable[[Tx, Throw], str]] = (
-    _edit, _delete, _edit, _swap_payloads, _edit, _insert, _swap_ids, _cut_off, _swap_places, _delete_and_renumber, _make_anew, _drop_seal,
+_OTHERS = (
+    _delete, _swap_payloads, _insert, _swap_ids, _cut_off, _swap_places, _delete_and_renumber, _make_anew, _drop_seal,
 )  # fmt: skip
+#: One round: each column is edited once, and between the edits each of the others comes twice.
+WAYS: Sequence[Way] = tuple(
+    way
+    for number, change in enumerate(tampering.EDITS)
+    for way in (partial(_edit, change=change), _OTHERS[number % len(_OTHERS)])
+)
 
 
 # --- the trial ---------------------------------------------------------------------------------------------------
@@ -155,7 +162,7 @@ def try_to_tamper(
     times: int,
     *,
     look: Callable[..., Verified] = verify,
-    ways: Sequence[Callable[[Tx, Throw], str]] = WAYS,
+    ways: Sequence[Way] = WAYS,
 ) -> Trial:
     """So many tamperings of the log as it is sealed now, one after the other. The role must be the server's superuser."""
     heads = heads_of(db)
@@ -171,7 +178,7 @@ def try_to_tamper(
 
 def _tamper(
     db: Database,
-    way: Callable[[Tx, Throw], str],
+    way: Way,
     throw: Throw,
     heads: Sequence[Noted],
     look: Callable[..., Verified],

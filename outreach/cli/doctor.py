@@ -64,14 +64,20 @@ def _print(checks: list[Check], settings: Settings) -> None:
 
 # --- settings --------------------------------------------------------------------------------------------------------
 
-_SECRET_FIELDS = frozenset({"pepper", "keys", "link_secret"})
-_SECRET_PATHS = frozenset({"notify_url", "alert_url", "heartbeat_url"})
+_SECRET_FIELDS = frozenset(
+    {"pepper", "keys", "link_secret", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"}
+)
+_SECRET_PATHS = frozenset({"notify_url", "alert_url", "heartbeat_url", "journal_url"})
 _VARIABLES = {
     "database_url": "DATABASE_URL",
     "redis_url": "REDIS_URL",
     "notify_url": "NOTIFY_URL",
     "alert_url": "ALERT_URL",
     "heartbeat_url": "HEARTBEAT_URL",
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "aws_session_token": "AWS_SESSION_TOKEN",
+    "aws_region": "AWS_REGION",
     "port": "PORT",
     "production": "OUTREACH_ENV",
 }

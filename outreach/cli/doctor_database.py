@@ -132,6 +132,8 @@ def _of_instance(settings: Settings, db: "Database", here: "Instance") -> Iterat
     from outreach.models import reports
 
     clock = LiveClock(origin=settings.clock_origin, factor=settings.clock_factor)
+    yield _home(db, here)
+    yield _journal(settings, db)
     yield _tick(here, clock.now(), clock)
     accounts = db.run(reports.accounts)
     trouble = reports.stopped(accounts)
@@ -143,6 +145,51 @@ def _of_instance(settings: Settings, db: "Database", here: "Instance") -> Iterat
     yield _addresses(here, accounts)
     yield _packs(clock.now())
     yield from checks_of_log(db, clock, live=here.live)
+
+
+def _home(db: "Database", here: "Instance") -> Check:
+    """Is this the database that sends, and could one tell if it were a copy?"""
+    from outreach.models.instance import cluster_here
+
+    place = db.run(cluster_here)
+    if here.foreign_reason:
+        return Check(
+            id="O031", title="this very database", health=Health.FAIL, detail=f"restored or cloned: {here.foreign_reason}",
+            mend="outreach db adopt, once the original has been ended; a clone: outreach db adopt --as NAME",
+        )  # fmt: skip
+    if here.cluster is not None and place is not None and place != here.cluster:
+        return Check(
+            id="O031", title="this very database", health=Health.FAIL, detail=f"made in cluster/database {here.cluster}, and this is {place}",
+            mend="outreach db adopt, once the original has been ended; a clone: outreach db adopt --as NAME",
+        )  # fmt: skip
+    if here.recovering_since:
+        return Check(
+            id="O031", title="this very database", health=Health.WARN, detail="adopted, and what its backup does not know is being read",
+            mend="outreach db status shows what it waits for",
+        )  # fmt: skip
+    return Check(
+        id="O031", title="this very database", health=Health.WARN if place is None else Health.OK,
+        detail="a copy elsewhere cannot be told by its place: this role may not ask" if place is None else "is where it was made or adopted",
+        mend="GRANT EXECUTE ON FUNCTION pg_control_system() TO the role of DATABASE_URL; its fences and the journal tell all the same",
+    )  # fmt: skip
+
+
+def _journal(settings: Settings, db: "Database") -> Check:
+    from outreach.models import journal
+
+    row = db.run(journal.standing)
+    if settings.journal_url is None:
+        return Check(
+            id="O032", title="off-box journal", health=Health.WARN if settings.production else Health.SKIPPED,
+            detail="kept nowhere: a restored backup forgets who has opted out since",
+            mend="set OUTREACH_JOURNAL_URL: a file on another disk, a URL, or s3://BUCKET/PREFIX",
+        )  # fmt: skip
+    waits = f"{row['waiting']} lines wait" if row["waiting"] else "all lines are outside"
+    failed = f"; the last attempt failed: {row['reason']}" if row["reason"] else ""
+    return Check(
+        id="O032", title="off-box journal", health=Health.WARN if row["reason"] else Health.OK, detail=waits + failed,
+        mend="what waits is tried again by itself; check OUTREACH_JOURNAL_URL",
+    )  # fmt: skip
 
 
 def _packs(now: datetime) -> Check:

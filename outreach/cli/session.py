@@ -129,13 +129,13 @@ def connected(settings: Settings) -> Iterator["Database"]:
 
 
 @contextmanager
-def opened(ctx: "typer.Context") -> Iterator["App"]:
-    """The command's app. Its mode is shown, on stderr."""
+def opened(ctx: "typer.Context", *, of_any_name: bool = False) -> Iterator["App"]:
+    """The command's app. Its mode is shown, on stderr. `of_any_name`: the database may carry another name than the environment says."""
     from outreach import app as apps
     from outreach.cli.output import note
 
     with served(ctx) as settings:
-        app = apps.build(settings)
+        app = apps.build(settings, of_any_name=of_any_name)
         apps.override(app)
         try:
             note(f"{app.instance.mode} · {app.instance.name}{_pause(app.instance)}")
@@ -181,4 +181,9 @@ def _with_database(ctx: "typer.Context") -> Iterator[Settings]:
 
 
 def _pause(row: "Instance") -> str:
+    """What keeps everything from being sent, and how that is mended."""
+    if row.foreign_reason:
+        return f" · RESTORED OR CLONED, SENDS NOTHING: {row.foreign_reason} (outreach db status)"
+    if row.recovering_since:
+        return " · RECOVERING, SENDS NOTHING YET (outreach db status)"
     return f" · PAUSED: {row.pause_reason}" if row.pause_reason else ""

@@ -93,6 +93,7 @@ def _head(found: Mapping[str, Any]) -> dict[str, Any]:
         "mode": f"{found['mode']} · {found['instance']}",
         "now": found["now"],
         "paused": found["paused"] or "no",
+        **_database(found),
         "last_tick": found["last_tick_at"] or "never: is a scheduler running, and a worker?",
         "leads": f"{found['active']} active; due: {due}",
         "next_send": _next(found),
@@ -110,9 +111,22 @@ def _head(found: Mapping[str, Any]) -> dict[str, Any]:
     return head
 
 
+def _database(found: Mapping[str, Any]) -> dict[str, str]:
+    """Only where it is not simply the one that sends."""
+    if found["foreign"]:
+        return {"database": f"restored or cloned, sends nothing: {found['foreign']} (outreach db adopt)"}
+    return (
+        {"database": f"adopted, recovering since {output.shown(found['recovering'])} (outreach db status)"}
+        if found["recovering"]
+        else {}
+    )
+
+
 def _next(found: Mapping[str, Any]) -> str:
     if found["paused"]:
         return "none: everything is paused"
+    if found["foreign"] or found["recovering"]:
+        return "none: outreach db status"
     at = found["next_send_at"]
     if at is None:
         return "none is planned"

@@ -141,6 +141,11 @@ class InstanceFacts:
     paused_at: datetime | None
     pause_reason: str | None
     touch_policy: "TouchPolicy"
+    #: restored or cloned, and not adopted yet
+    foreign_since: datetime | None = None
+    foreign_reason: str | None = None
+    #: adopted, and what the backup does not know is not all read yet
+    recovering_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

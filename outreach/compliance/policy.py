@@ -115,7 +115,16 @@ def _suppression(facts: Facts) -> Lines:
 
 def _pauses(facts: Facts) -> Lines:
     until = facts.now + LOOK_AGAIN
+    here = facts.instance
     paused = False
+    if here.foreign_since is not None:
+        paused = True
+        yield refused(
+            "instance.foreign", until=until, since=iso(here.foreign_since), reason=here.foreign_reason
+        )
+    if here.recovering_since is not None:
+        paused = True
+        yield refused("instance.recovering", until=until, since=iso(here.recovering_since))
     for name, holder in (("instance", facts.instance), ("person", facts.person), ("lead", facts.lead)):
         if holder.paused_at is not None:
             paused = True

@@ -4,6 +4,9 @@ Locks are the caller's. Whoever suppresses, drains, joins or lifts holds the per
 every T1 takes too: the commit is then binding for every new send. An identifier that nobody is known by has no such row:
 commit, then take the lock `sends` exclusively for an instant. Nothing here stops leads, voids tasks or writes events;
 the runtime does, in the same transaction.
+
+Whatever is suppressed, lifted or erased is a line of the off-box journal in the same transaction, so that a backup from before it
+learns of it again (docs/runbook.md#restoring-a-backup). What comes out of that journal is not written into it a second time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +17,11 @@ from typing import Any
 from outreach.compliance.facts import BasisKind
 from outreach.engine.kinds import Channel
 from outreach.errors import ConflictError, UsageError
-from outreach.models import permissions
+from outreach.models import journal, permissions
 from outreach.models.base import Tx
+
+#: The source of what was read back from the journal.
+FROM_JOURNAL = "journal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +88,10 @@ def suppress_person(
     rows = permissions.insert_of_person(
         tx, person_id, reason=reason, source=source, evidence=evidence, at=now
     )
-    return Suppressed(first=state["suppressed_at"] is None, since=since, rows=rows)
+    first = state["suppressed_at"] is None
+    if (first or rows) and source != FROM_JOURNAL:
+        journal.tell(tx, "suppressed", journal.digests_of(tx, person_id), now, source=source, person=True)
+    return Suppressed(first=first, since=since, rows=rows)
 
 
 def suppress_identifier(
@@ -99,9 +108,11 @@ def suppress_identifier(
 
     T1 refuses those persons from the commit on; whoever wants their leads stopped suppresses them too, one by one.
     """
-    permissions.insert_of_identifier(
+    new = permissions.insert_of_identifier(
         tx, hmac, channel=channel, reason=reason, source=source, evidence=evidence, at=now
     )
+    if new and source != FROM_JOURNAL:
+        journal.tell(tx, "suppressed", [hmac], now, source=source, person=False, channel=channel)
     return permissions.owners_of(tx, hmac)
 
 
@@ -145,7 +156,12 @@ def join(tx: Tx, *, kept_id: int, gone_id: int) -> bool:
     return True
 
 
-def lift(tx: Tx, person_id: int, *, reason: str, now: datetime) -> int:
+def note_erased(tx: Tx, person_id: int, *, now: datetime) -> None:
+    """They are erased in this transaction: a backup that brings them back must forget them again."""
+    journal.tell(tx, "erased", journal.digests_of(tx, person_id), now, person=True)
+
+
+def lift(tx: Tx, person_id: int, *, reason: str, now: datetime, told: bool = True) -> int:
     """Lift every suppression of the person and of their identifiers; how many rows. Only a human with a reason does this.
 
     Raises UsageError without a reason, or for an erased person: what they asked for outlives what we know of them.
@@ -154,12 +170,20 @@ def lift(tx: Tx, person_id: int, *, reason: str, now: datetime) -> int:
         raise UsageError(f"person {person_id} is erased and stays suppressed")
     lifted = permissions.lift_of_person(tx, person_id, reason=_said(reason), at=now)
     permissions.unmark_suppressed(tx, person_id)
+    if told:
+        journal.tell(tx, "lifted", journal.digests_of(tx, person_id), now, person=True)
     return lifted
 
 
-def lift_identifier(tx: Tx, hmac: str, *, reason: str, now: datetime) -> int:
-    """Lift the suppressions of an identifier; how many rows. A suppressed person stays suppressed. UsageError as in lift."""
-    return permissions.lift_of_identifier(tx, hmac, reason=_said(reason), at=now)
+def lift_identifier(tx: Tx, hmac: str, *, reason: str, now: datetime, told: bool = True) -> int:
+    """Lift the suppressions of an identifier; how many rows. A suppressed person stays suppressed. UsageError as in lift.
+
+    `told` (here and in lift): False for what was read back from the journal.
+    """
+    lifted = permissions.lift_of_identifier(tx, hmac, reason=_said(reason), at=now)
+    if told and lifted:
+        journal.tell(tx, "lifted", [hmac], now, person=False)
+    return lifted
 
 
 def _said(reason: str) -> str:

@@ -113,6 +113,8 @@ RULES: Mapping[str, Rule] = {
         Rule("stale.not_due", _DEFER, "The lead is not due yet.", _TIME),
         Rule("suppression.person", _BLOCK, "This person asked not to be contacted, or was marked so."),
         Rule("suppression.identifier", _BLOCK, "An identifier of this person is on the do-not-contact list."),
+        Rule("instance.foreign", _DEFER, "This database was restored or cloned: nothing is sent until `outreach db adopt`.", _PAUSE),
+        Rule("instance.recovering", _DEFER, "This database was adopted: what its backup does not know is read first (`outreach db status`).", _PAUSE),
         Rule("pause.instance", _DEFER, "Everything is paused.", _PAUSE),
         Rule("pause.person", _DEFER, "The person is paused: something of theirs waits for a human to read it.", _PAUSE),
         Rule("pause.lead", _DEFER, "The lead is paused.", _PAUSE),

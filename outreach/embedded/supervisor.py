@@ -43,6 +43,8 @@ class _Child:
     crashes_in_a_row: int = 0
     #: it was told to end in order to start again
     restarting: bool = False
+    #: it was told to end for good
+    retired: bool = False
     reader: threading.Thread | None = None
 
     def is_over(self) -> bool:
@@ -113,6 +115,15 @@ class Supervisor:
             child.restarting = True
             child.signal_group(number)
 
+    def retire(self, name: str) -> None:
+        """Tell one child to end (its first stop signal), and do not start it again whatever it ends or has ended with."""
+        with self._changed:
+            child = self._children.get(name)
+            if child is None:
+                raise NotFound(f"no child is named {name}")
+            child.retired, child.start_at = True, None
+            child.send(child.command.stop_signals[0])
+
     def running(self) -> dict[str, int]:
         """Name and pid of every child that runs now."""
         with self._changed:
@@ -180,7 +191,7 @@ class Supervisor:
             restarting, child.restarting = child.restarting, False
             if restarting and not self._stopping:
                 child.start_at = now + _FIRST_DELAY
-            elif code != 0 and child.command.restart and not self._stopping:
+            elif code != 0 and child.command.restart and not child.retired and not self._stopping:
                 self._schedule_restart(child, now, f"ended with {code}")
             self._changed.notify_all()
 

@@ -65,6 +65,11 @@ class EventKind(StrEnum):
     SEQUENCE_ARCHIVED = "SequenceArchived"
     INSTANCE_PAUSED = "InstancePaused"
     INSTANCE_RESUMED = "InstanceResumed"
+    #: the database was found to be a restored or cloned one
+    INSTANCE_FOREIGN = "InstanceForeign"
+    INSTANCE_ADOPTED = "InstanceAdopted"
+    #: what the backup did not know has been read: sends go on
+    INSTANCE_RELEASED = "InstanceReleased"
     LIVE_SWITCHED = "LiveSwitched"
     #: what was kept for long enough is gone: how much of which kind
     RETENTION_RAN = "RetentionRan"

@@ -7,13 +7,15 @@
 -- Start and floor are negative, so no window ever counts them. They live in the log itself: a log that is lost
 -- is lost with its sentinel, and a key is evicted whole or not at all.
 --
--- KEYS     the logs, one per scope, those of the first execution first
+-- KEYS     the logs, one per scope, those of the first execution first; last of all the instance's highest claim
 -- ARGV     for each execution: JSON {id, now, hold, scopes: [{pace, since, keep, ttl, caps: [{limit, since, window | midnight}]}]}
 --            hold      how long after its start the provider may still accept
 --            since     scope: how far back its caps look; cap: effects after it count (exclusive)
 --            keep      entries up to here may be forgotten
 --            window    rolling caps; midnight: caps on the local date, the instant at which they free
+--          last of all 'fence:execution' of the highest claim that the asking process has made ('0:0': none)
 -- returns  for each execution: {'granted'} | {'unseeded', scope number, ...} | {'full', scope number, cap number or 0 for pace, frees at}
+--          last of all the highest claim that anybody has made, as 'fence:execution'
 
 -- Answers of the execution whose logs are these.
 local function pay(ask, logs)
@@ -82,12 +84,13 @@ local function pay(ask, logs)
   return {'granted'}
 end
 
-local answers, first = {}, 1
-for n, text in ipairs(ARGV) do
-  local ask, logs = cjson.decode(text), {}
+local answers, first, last = {}, 1, #ARGV
+for n = 1, last - 1 do
+  local ask, logs = cjson.decode(ARGV[n]), {}
   for i = 1, #ask.scopes do
     logs[i] = KEYS[first + i - 1]
   end
   answers[n], first = pay(ask, logs), first + #logs
 end
+answers[last] = highest(ARGV[last], KEYS[#KEYS])
 return answers

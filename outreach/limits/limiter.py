@@ -31,6 +31,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from outreach.limits.caps import Cap, Counted, judge_caps
+from outreach.limits.fences import Claim, Fences, read_claim
 from outreach.limits.scope import SLACK, Answer, Ask, Effect, Full, Granted, Scope, Unavailable, Unseeded
 
 __all__ = [
@@ -219,8 +220,9 @@ class _LogStorage(RedisStorage):
     def initialize_storage(self, _uri: str) -> None:
         super().initialize_storage(_uri)
         here = files("outreach.limits")
-        self.lua_acquire = self.client.register_script(here.joinpath("acquire.lua").read_bytes())
-        self.lua_record = self.client.register_script(here.joinpath("record.lua").read_bytes())
+        highest = here.joinpath("highest.lua").read_bytes()
+        self.lua_acquire = self.client.register_script(highest + here.joinpath("acquire.lua").read_bytes())
+        self.lua_record = self.client.register_script(highest + here.joinpath("record.lua").read_bytes())
 
     @property
     def client(self) -> redis.Redis:
@@ -234,7 +236,7 @@ class RedisLimiter:
     more: every write here may safely happen twice. A timeout is not: the next wait would be as long.
     """
 
-    def __init__(self, url: str, instance: str) -> None:
+    def __init__(self, url: str, instance: str, fences: Fences | None = None) -> None:
         pool = redis.BlockingConnectionPool.from_url(
             accept_self_signed(url),
             max_connections=CONNECTIONS,
@@ -247,6 +249,7 @@ class RedisLimiter:
         # The braces keep all logs of an instance on one node of a cluster, where one script may touch them together.
         self._logs = _LogStorage(url, connection_pool=pool, key_prefix=f"outreach:{{{instance}}}:log")
         self._pool = pool
+        self._fences, self._claim_key = fences or Fences(), self._logs.prefixed_key("highest-claim")
 
     def acquire(
         self, execution_id: int, scopes: Sequence[Scope], now: datetime, effect_by: datetime
@@ -257,11 +260,14 @@ class RedisLimiter:
     def acquire_all(self, asks: Sequence[Ask]) -> Sequence[Answer]:
         limited = [tuple(scope for scope in ask.scopes if scope.limits) for ask in asks]
         asked = [(ask, scopes) for ask, scopes in zip(asks, limited, strict=True) if scopes]
-        keys = [self._key(scope) for _, scopes in asked for scope in scopes]
+        keys = [*(self._key(scope) for _, scopes in asked for scope in scopes), self._claim_key]
         texts = [json.dumps(_ask(a.execution_id, scopes, a.now, a.effect_by)) for a, scopes in asked]
+        texts.append(str(self._fences.highest))
         replies = _answered(lambda: self._logs.lua_acquire(keys, texts)) if asked else []
         if isinstance(replies, Unavailable):
             return [replies if scopes else Granted() for scopes in limited]
+        if asked:
+            self._fences.note(read_claim(replies[-1]))
         following = iter(replies)
         return [_read_reply(next(following), scopes) if scopes else Granted() for scopes in limited]
 
@@ -274,6 +280,7 @@ class RedisLimiter:
         ]
         if not rows:
             return None
+        rows.append((self._claim_key, str(self._fences.highest)))
         done = _answered(lambda: self._logs.lua_record([key for key, _ in rows], [text for _, text in rows]))
         return done if isinstance(done, Unavailable) else None
 
@@ -308,6 +315,11 @@ class RedisLimiter:
     def close(self) -> None:
         """Give the connections back."""
         self._pool.disconnect()
+
+    def highest_claim(self) -> Claim | Unavailable:
+        """The highest claim that any process of the instance has told of."""
+        found = _answered(lambda: cast(str | None, self._logs.client.get(self._claim_key)))
+        return found if isinstance(found, Unavailable) else read_claim(found)
 
     def _key(self, scope: Scope) -> str:
         return self._logs.prefixed_key(scope.name)

@@ -112,7 +112,7 @@ def overdue(tx: Tx, *, now: datetime, late: datetime) -> list[Row]:
 
     A full cap explains it, too: whoever asks counts. The columns are those that `runtime.tick.rooms_of` reads.
     """
-    if tx.value("SELECT paused_at IS NOT NULL FROM instance"):
+    if tx.value("SELECT coalesce(paused_at, foreign_since, recovering_since) IS NOT NULL FROM instance"):
         return []
     return tx.rows(_LATE, {"now": now, "late": late, "newer": NEEDS_NEWER})
 

@@ -8,6 +8,7 @@ from outreach.engine.graph import Entry
 from outreach.models import segments
 from outreach.models.base import Row, StartAgain, Tx
 from outreach.models.segments import Condition
+from outreach.vault import Sealed
 
 # --- which there are ----------------------------------------------------------------------------------------
 
@@ -24,7 +25,7 @@ def replace(
     sequence_id: int,
     version_id: int,
     entries: Sequence[Entry],
-    secrets: Sequence[str | None],
+    secrets: Sequence[Sealed | None],
     now: datetime,
 ) -> None:
     """The doors of the sequence are these, in their order. One that was there before stays open since then, with its secret."""
@@ -76,7 +77,7 @@ def take_segment_door(tx: Tx, entry_id: int) -> Row | None:
 
 
 def form_door(tx: Tx, sequence: str, form: str) -> Row | None:
-    """A form's door, with its secret."""
+    """A form's door, with its sealed secret."""
     return tx.row(
         f"SELECT {_DOOR}, e.secret, e.import_id {_OPEN} AND e.kind = 'form' AND s.name = %s AND e.name = %s",
         (sequence, form),
@@ -91,7 +92,7 @@ def form_names(tx: Tx, sequence: str) -> list[str]:
     return [row["name"] for row in rows]
 
 
-def set_secret(tx: Tx, entry_id: int, secret: str) -> None:
+def set_secret(tx: Tx, entry_id: int, secret: Sealed) -> None:
     """What is signed with the former secret is refused from the commit on."""
     tx.execute("UPDATE sequence_entry SET secret = %s WHERE id = %s", (secret, entry_id))
 

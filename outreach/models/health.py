@@ -38,7 +38,7 @@ def unexplained(tx: Tx, now: datetime, late: timedelta) -> list[Row]:
         SELECT l.id, l.due_at, l.waiting_on, l.waiting_detail, l.account_id, a.external_id AS account, l.next_kind FROM lead l
           JOIN sequence s ON s.id = l.sequence_id CROSS JOIN instance n
           LEFT JOIN account a ON a.id = l.account_id LEFT JOIN app b ON b.id = a.app_id
-         WHERE l.due_at <= %(late)s AND n.paused_at IS NULL AND s.state = 'active' AND l.paused_at IS NULL
+         WHERE l.due_at <= %(late)s AND coalesce(n.paused_at, n.foreign_since, n.recovering_since) IS NULL AND s.state = 'active' AND l.paused_at IS NULL
            AND NOT starts_with(coalesce(l.waiting_detail, ''), %(newer)s)
            AND (a.id IS NULL OR (a.state = 'ok' AND b.state = 'ok'))
            AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.kind = l.next_kind AND h.until > %(now)s

@@ -64,13 +64,20 @@ def known_among(tx: Tx, keys: Sequence[tuple[str, str, str]]) -> set[tuple[str, 
 def claim_for(tx: Tx, identity_ids: Sequence[int]) -> None:
     """Messages of strangers who have turned out to be these: to be digested again, where they may be answers to a lead of theirs.
 
-    Older ones answer nothing that we have said. A stop among them holds already, by its identifier.
+    What our accounts wrote to them without our knowing them (by hand, or before a backup was restored) is a touch of theirs from now on. Older ones answer nothing that we have said. A stop among them holds already, by its identifier.
     """
     tx.execute(
         """
         UPDATE inbound m SET state = 'stored' FROM identity i
          WHERE i.id = ANY(%s) AND m.state = 'unmatched' AND m.kind = 'message_in' AND m.peer_kind = i.kind AND m.peer = i.value
            AND EXISTS (SELECT 1 FROM lead l WHERE l.person_id = i.person_id AND l.state = 'active' AND l.enrolled_at <= m.occurred_at)""",
+        (list(identity_ids),),
+    )
+    tx.write(
+        """
+        UPDATE execution e SET identity_id = i.id FROM identity i JOIN inbound m ON m.peer_kind = i.kind AND m.peer = i.value
+         WHERE i.id = ANY(%s) AND m.state = 'digested' AND m.kind = 'message_out' AND m.person_id IS NULL
+           AND e.inbound_id = m.id AND e.identity_id IS NULL""",
         (list(identity_ids),),
     )
 

@@ -25,6 +25,16 @@ class Instance:
     retained_at: datetime | None
     policy: dict[str, Any]
     caps: dict[str, str]
+    #: where it was made or adopted; None: it could not be read there
+    cluster: str | None
+    foreign_since: datetime | None
+    foreign_reason: str | None
+    recovering_since: datetime | None
+
+    @property
+    def may_send(self) -> bool:
+        """False: everything is paused, or this database is not the one that sends (yet). T1 judges; whoever sweeps asks this."""
+        return self.paused_at is None and self.foreign_since is None and self.recovering_since is None
 
     @property
     def mode(self) -> str:
@@ -36,13 +46,24 @@ class Instance:
 
 _READ = """
 SELECT name, key, simulated_only, live_confirmed_at IS NOT NULL AS live, clock_origin, clock_factor, paused_at, pause_reason,
-       last_tick_at, retained_at, policy, caps
+       last_tick_at, retained_at, policy, caps, cluster, foreign_since, foreign_reason, recovering_since
   FROM instance"""
 
 
 def read(tx: Tx) -> Instance:
     """Raises LookupError in a database without one."""
     return Instance(**tx.one(_READ))
+
+
+def cluster_here(tx: Tx) -> str | None:
+    """What no copy of a database shares with it: its cluster's number (a dump is restored into another one) and the database's own
+    (a clone beside it has another). None: this role may not ask (`doctor` says so)."""
+    if not tx.value("SELECT has_function_privilege('pg_control_system()', 'EXECUTE') AS may"):
+        return None
+    found: str = tx.value(
+        "SELECT c.system_identifier || '/' || d.oid AS here FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()"
+    )
+    return found
 
 
 def create(
@@ -52,9 +73,9 @@ def create(
 
     def work(tx: Tx) -> Instance:
         tx.execute(
-            "INSERT INTO instance (name, key, simulated_only, clock_origin, clock_factor, created_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            (name, new_token(9), simulated_only, origin, factor, now),
+            "INSERT INTO instance (name, key, simulated_only, clock_origin, clock_factor, created_at, cluster)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            (name, new_token(9), simulated_only, origin, factor, now, cluster_here(tx)),
         )
         return read(tx)
 
@@ -66,7 +87,7 @@ def require_same_clock(instance: Instance, *, name: str | None, origin: datetime
     if name is not None and name != instance.name:
         raise ConfigurationError(
             f"OUTREACH_INSTANCE is {name!r}, the database belongs to {instance.name!r}",
-            hint="a restored or cloned database must not send: check DATABASE_URL",
+            hint="a cloned database must not send: check DATABASE_URL, or give it its name: outreach db adopt --as NAME",
         )
     same_origin = factor == 1.0 or instance.clock_origin == origin
     if instance.clock_factor != factor or not same_origin:
@@ -79,6 +100,21 @@ def require_same_clock(instance: Instance, *, name: str | None, origin: datetime
 def set_paused(tx: Tx, reason: str | None, now: datetime) -> None:
     """Pause everything, or (reason None) nothing any more."""
     tx.execute("UPDATE instance SET paused_at = %s, pause_reason = %s", (now if reason else None, reason))
+
+
+def set_foreign(tx: Tx, reason: str, now: datetime) -> bool:
+    """Restored or cloned: nothing is sent any more. False: that was known."""
+    return bool(
+        tx.execute(
+            "UPDATE instance SET foreign_since = %s, foreign_reason = %s, recovering_since = NULL WHERE foreign_since IS NULL",
+            (now, reason),
+        )
+    )
+
+
+def set_cluster(tx: Tx, cluster: str | None) -> None:
+    """Where it is at home."""
+    tx.execute("UPDATE instance SET cluster = %s", (cluster,))
 
 
 def set_live(tx: Tx, by: str | None, now: datetime) -> None:

@@ -10,15 +10,18 @@ from outreach.models.identities import pages
 KEYS_LOCK = 1014
 _SEALED = """
 SELECT s.* FROM (
-    SELECT 'account' AS of, 'access_token' AS field, a.id, a.name, a.channel, a.external_id, a.access_token AS sealed FROM account a
+    SELECT 'account' AS of, 'access_token' AS field, a.id, a.name, a.channel || '/' || a.external_id AS "row", a.access_token AS sealed FROM account a
      WHERE a.access_token <> ''
      UNION ALL
-    SELECT 'account', 'refresh_token', a.id, a.name, a.channel, a.external_id, a.refresh_token FROM account a
+    SELECT 'account', 'refresh_token', a.id, a.name, a.channel || '/' || a.external_id, a.refresh_token FROM account a
      WHERE a.refresh_token IS NOT NULL
      UNION ALL
-    SELECT 'app', 'client_secret', b.id, b.name, b.channel, NULL, b.client_secret FROM app b WHERE b.client_secret IS NOT NULL
+    SELECT 'app', 'client_secret', b.id, b.name, b.name, b.client_secret FROM app b WHERE b.client_secret IS NOT NULL
      UNION ALL
-    SELECT 'app', 'consumer_secret', b.id, b.name, b.channel, NULL, b.consumer_secret FROM app b WHERE b.consumer_secret IS NOT NULL) s"""
+    SELECT 'app', 'consumer_secret', b.id, b.name, b.name, b.consumer_secret FROM app b WHERE b.consumer_secret IS NOT NULL
+     UNION ALL
+    SELECT 'sequence_entry', 'secret', e.id, q.name || '/' || e.name, e.sequence_id || '/' || e.name, e.secret
+      FROM sequence_entry e JOIN sequence q ON q.id = e.sequence_id WHERE e.secret IS NOT NULL) s"""
 #: From pepper to pepper along the index, whatever the table holds: a digest is hexadecimal, and the next pepper's come after `g`.
 _PEPPERS = """
 WITH RECURSIVE used (pepper) AS (
@@ -63,7 +66,7 @@ def give_up(tx: Tx, kind: str, id_: str, now: datetime) -> None:
 
 
 def keys_in_use(tx: Tx) -> dict[str, list[Row]]:
-    """Key id -> what is sealed under it: of (account or app), field, name."""
+    """Key id -> what is sealed under it: of (the table), field, name."""
     found: dict[str, list[Row]] = {}
     for row in tx.rows(f"SELECT split_part(s.sealed, ':', 2) AS key, s.of, s.field, s.name FROM ({_SEALED}) s ORDER BY s.of, s.name, s.field"):  # fmt: skip
         found.setdefault(row.pop("key"), []).append(row)
@@ -71,7 +74,7 @@ def keys_in_use(tx: Tx) -> dict[str, list[Row]]:
 
 
 def sealed_otherwise(tx: Tx, key_id: str, after: tuple[str, int, str], limit: int) -> list[Row]:
-    """Credentials under another key than this, behind `after` (of, id, field): of, field, id, name, channel, external_id, sealed."""
+    """Credentials under another key than this, behind `after` (of, id, field): of, field, id, name, row, sealed."""
     return tx.rows(
         f"SELECT s.* FROM ({_SEALED}) s WHERE split_part(s.sealed, ':', 2) <> %s AND (s.of, s.id, s.field) > (%s, %s, %s)"
         " ORDER BY s.of, s.id, s.field LIMIT %s",
@@ -83,6 +86,7 @@ _REPLACE = {
     ("account", "access_token"): "UPDATE account SET access_token = %(new)s WHERE id = %(id)s AND access_token = %(old)s",
     ("account", "refresh_token"): "UPDATE account SET refresh_token = %(new)s WHERE id = %(id)s AND refresh_token = %(old)s",
     ("app", "client_secret"): "UPDATE app SET client_secret = %(new)s WHERE id = %(id)s AND client_secret = %(old)s",
+    ("sequence_entry", "secret"): "UPDATE sequence_entry SET secret = %(new)s WHERE id = %(id)s AND secret = %(old)s",
     ("app", "consumer_secret"): "UPDATE app SET consumer_secret = %(new)s WHERE id = %(id)s AND consumer_secret = %(old)s",
 }  # fmt: skip
 

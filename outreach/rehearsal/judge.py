@@ -6,7 +6,7 @@ Effects are told apart by (account, recipient, kind, words), all four as the pro
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from outreach.limits.caps import Cap
@@ -16,6 +16,7 @@ from outreach.simulator.witness import Acceptance, Deed
 
 #: What a witness calls the kinds.
 KINDS = {"FOLLOW_ON_TWITTER": "follow", "UNFOLLOW_ON_TWITTER": "unfollow", "SEND_TWITTER_DM": "dm"}
+_SET_AGAIN = ("FOLLOW_ON_TWITTER", "UNFOLLOW_ON_TWITTER")
 #: Real seconds that an active lead may be overdue before somebody must be able to say why.
 _OVERDUE_SECONDS = 90.0
 
@@ -84,6 +85,41 @@ def judge(
         ),
         held=_held(ledger),
     )
+
+
+def judge_restored(
+    db: Database, acceptances: Sequence[Acceptance], deeds: Sequence[Deed], *, caps: Mapping[str, Sequence[Cap]], now: datetime,
+    machine: timedelta, said_no: Mapping[str, datetime],
+) -> Verdict:  # fmt: skip
+    """The same of a database that was restored from a backup: it has no word of its own on what was lost with it.
+
+    So duplicates are told by the witness alone: the same words, or the same act, by the API to one person twice. `said_no`: who had
+    opted out or was erased before the loss (by their id at the provider), and since when nothing may arrive there. What had been done to them
+    before that is forgotten with them, and is not looked for in the ledger.
+    """
+    plain = judge(db, acceptances, deeds, caps=caps, now=now, machine=machine)
+    findings: list[str] = []
+    seen = Counter(_effect_of(a) for a in acceptances if a.by == "api")
+    twice = {effect: n for effect, n in seen.items() if n > 1}
+    findings += [f"{n} x {e[2]} by account {e[0]} to {e[1]}" for e, n in twice.items()]
+    ledger = [
+        row
+        for row in db.run(judging.ledger)
+        if row["recipient"] not in said_no and not str(row["recipient"]).startswith("erased:")
+    ]
+    others = Counter(_effect_of(a) for a in acceptances if a.recipient not in said_no)
+    # A follow that is still planned is done again, and changes nothing.
+    again = [
+        {**row, "state": "held"} if row["kind"] in _SET_AGAIN and row["state"] == "planned" else row
+        for row in ledger
+    ]
+    lost = _lost(others, _repeated(deeds), again, findings)
+    over = _over_cap(acceptances, caps, findings)
+    late = _after_opt_out(acceptances, said_no, findings)
+    return replace(
+        plain, duplicates=sum(n - 1 for n in twice.values()), lost=lost, over_cap=over, after_opt_out=late + plain.after_opt_out,
+        findings=tuple(findings),
+    )  # fmt: skip
 
 
 def _is_full(lead: Row, ledger: Iterable[Row], caps: Mapping[str, Sequence[Cap]], now: datetime) -> bool:

@@ -148,16 +148,21 @@ def _start(stage: Stage, supervisor: Supervisor, file: Path, seed: int, secret: 
             "--origin", stage.settings.clock_origin.isoformat(), "--factor", str(FACTOR), "--seed", str(seed),
         )
     )  # fmt: skip
+    start_processes(stage, supervisor)
+    _await(f"{stage.simulator_url}/__sim/state", "simulator", stage)
+    _await(f"http://127.0.0.1:{stage.web_port}/healthz", "web", stage)
+    web_url = f"http://127.0.0.1:{stage.web_port}"
+    world.subscribe(stage.simulator_url, web_url, world.APP, list(world.ACCOUNTS), f"bearer-{secret}")
+
+
+def start_processes(stage: Stage, supervisor: Supervisor) -> None:
+    """Everything of ours: web, workers, schedulers."""
     supervisor.start(_child(stage, "web", "outreach", "web"))
     for number in range(1, stage.workers + 1):
         supervisor.start(worker(stage, f"worker-{number}"))
     for number in range(1, stage.schedulers + 1):
         name = "scheduler" if number == 1 else f"scheduler-{number}"
         supervisor.start(_child(stage, name, "outreach", "scheduler"))
-    _await(f"{stage.simulator_url}/__sim/state", "simulator", stage)
-    _await(f"http://127.0.0.1:{stage.web_port}/healthz", "web", stage)
-    web_url = f"http://127.0.0.1:{stage.web_port}"
-    world.subscribe(stage.simulator_url, web_url, world.APP, list(world.ACCOUNTS), f"bearer-{secret}")
 
 
 def _child(stage: Stage, name: str, *words: str, restart: bool = True, **environ: str) -> Command:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from outreach.compliance.retention import PRESSING
 from outreach.engine.kinds import CHANNEL_OF, ActionKind
-from outreach.models import alerts, deletions
+from outreach.models import alerts, deletions, instance, journal
 from outreach.models.base import Row, Tx
 from outreach.runtime.context import Context
 from outreach.runtime.stopping import GAVE_UP
@@ -18,6 +18,7 @@ TICK_LATE = 180.0
 DUE_LATE = 600.0
 INBOX_LATE = 3600.0
 OPTOUT_LATE = 60.0
+JOURNAL_LATE = 300.0
 _REFUSED_FOR = 900.0
 #: Of the connections that the server allows.
 _CONNECTIONS_FULL = 0.8
@@ -37,6 +38,8 @@ class Alert(StrEnum):
     SIGNATURES = "signatures_refused"
     CONNECTIONS = "connections_high"
     OPTOUT_LATE = "optout_not_effective"
+    FOREIGN = "database_foreign"
+    JOURNAL_LATE = "journal_late"
     DELETION_LATE = "deletion_late"
 
 
@@ -53,6 +56,8 @@ def alarms(ctx: Context, tx: Tx, now: datetime) -> list[Alarm]:
     """Everything that needs somebody at this instant."""
     return [
         *_vital(ctx, tx, now),
+        *_foreign(tx),
+        *_journal(ctx, tx, now),
         *_due_late(ctx, tx, now),
         *_accounts(tx),
         *_inboxes(ctx, tx, now),
@@ -76,6 +81,25 @@ def _vital(ctx: Context, tx: Tx, now: datetime) -> Iterator[Alarm]:
         yield Alarm(
             alert=Alert.OPTOUT_LATE, detail=f"{row['draining']} opted out, the first at {_at(row['draining_since'])}, and a call begun before "
             "may still surface",
+        )  # fmt: skip
+
+
+def _foreign(tx: Tx) -> Iterator[Alarm]:
+    here = instance.read(tx)
+    if here.foreign_reason is not None:
+        detail = f"this database was restored or cloned, and sends nothing: {here.foreign_reason} (outreach db adopt)"
+        yield Alarm(alert=Alert.FOREIGN, detail=detail)
+
+
+def _journal(ctx: Context, tx: Tx, now: datetime) -> Iterator[Alarm]:
+    """Where it is kept outside at all: what waits there for long would be lost with the database."""
+    if ctx.settings.journal_url is None:
+        return
+    row = journal.standing(tx)
+    if row["oldest"] is not None and now - row["oldest"] > ctx.machine(JOURNAL_LATE):
+        why = f": {row['reason']}" if row["reason"] else ""
+        yield Alarm(
+            alert=Alert.JOURNAL_LATE, detail=f"{row['waiting']} lines of the off-box journal wait, the oldest since {_at(row['oldest'])}{why}"
         )  # fmt: skip
 
 

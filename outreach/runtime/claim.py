@@ -12,12 +12,13 @@ from outreach.compliance.verdicts import Decision, Verdict
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ExecutionState, WaitingOn
 from outreach.failpoints import failpoint
+from outreach.limits.fences import Claim
 from outreach.models import claims, executions, leads, sequences, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.executions import LockedSend
 from outreach.models.leads import Lead
 from outreach.providers.base import Call
-from outreach.runtime import hints
+from outreach.runtime import guarding, hints
 from outreach.runtime.context import Context
 from outreach.runtime.credentials import account_ref, lock_out
 from outreach.runtime.hints import Hints
@@ -86,11 +87,12 @@ def claim_all(ctx: Context, asked: Sequence[Prepared]) -> list[Claimed | NotClai
 
 
 def _claim_together(ctx: Context, batch: Sequence[Placed], shared: bool) -> dict[int, Claimed | NotClaimed]:
-    before = time.monotonic()
+    before, known = time.monotonic(), ctx.fences.highest.fence
 
     def work(tx: Tx) -> dict[int, Claimed | NotClaimed]:
         names = {name for placed in batch for name in to_lock(placed.prepared.scopes)}
         locked = executions.lock_for_sends(tx, [p.prepared.execution_id for p in batch], sorted(names))
+        guarding.require_above(known, [one.next_fence for one in locked.values()])
         planned = [p for p in batch if _is_planned(locked.get(p.prepared.execution_id))]
         if not planned:
             return {}
@@ -107,7 +109,16 @@ def _claim_together(ctx: Context, batch: Sequence[Placed], shared: bool) -> dict
         failpoint("claim.in")
         return found
 
-    return ctx.db.run(work, shared=shared)
+    try:
+        found = ctx.db.run(work, shared=shared)
+    except guarding.Behind as behind:
+        # Rolled back: not one of them has been claimed.
+        guarding.mark_foreign(ctx, behind.reason)
+        return {p.prepared.execution_id: NotClaimed(hints=[]) for p in batch}
+    for one in found.values():
+        if isinstance(one, Claimed):
+            ctx.fences.note(Claim(one.fence, one.execution_id))
+    return found
 
 
 def _is_planned(locked: LockedSend | None) -> bool:

@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from outreach.clock import Clock
+from outreach.limits.fences import Claim, Fences
 from outreach.limits.limiter import Limiter
+from outreach.limits.scope import Unavailable
 from outreach.models.base import UNREACHABLE, Database
 from outreach.outbound import Outbound
 from outreach.peppers import Peppers
@@ -43,6 +45,10 @@ class Context:
     providers: Mapping[str, Provider]
     #: where an operator wants to be told
     outbound: Outbound = field(default_factory=lambda: Outbound(simulated=lambda: True))
+    #: the highest claims that this process knows of: T1 in a restored database draws a lower fence
+    fences: Fences = field(default_factory=Fences)
+    #: the highest claim that stands outside the database
+    told_claim: Callable[[], Claim | Unavailable] = Claim
     together: Shared = field(default_factory=Shared)
     #: channels whose actions this process carries out in the message that has led to them
     carries: frozenset[str] = frozenset()
@@ -60,6 +66,11 @@ class Context:
     def __post_init__(self) -> None:
         object.__setattr__(self, "vault", Vault.of(self.settings.keys))
         object.__setattr__(self, "peppers", Peppers.of(self.settings.pepper))
+
+    def highest_claim(self) -> Claim:
+        """The highest that this process knows of or that is known outside; a store that does not answer adds nothing."""
+        told = self.told_claim()
+        return self.fences.highest if isinstance(told, Unavailable) else max(told, self.fences.highest)
 
     def machine(self, seconds: float) -> timedelta:
         """Real seconds as a business duration."""

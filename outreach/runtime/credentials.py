@@ -31,11 +31,14 @@ def app_place(name: str, column: str) -> Place:
     return Place("app", column, name)
 
 
+def form_place(sequence_id: int, form: str) -> Place:
+    """Of the secret by which a form signs."""
+    return Place("sequence_entry", "secret", f"{sequence_id}/{form}")
+
+
 def place_of(row: Mapping[str, Any]) -> Place:
     """Of a row of models.keys.sealed_otherwise."""
-    if row["of"] == "app":
-        return app_place(row["name"], row["field"])
-    return account_place(row["channel"], row["external_id"], row["field"])
+    return Place(row["of"], row["field"], row["row"])
 
 
 # --- to be stored ----------------------------------------------------------------------------------------------------

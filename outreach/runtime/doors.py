@@ -14,11 +14,17 @@ from outreach.ids import new_token
 from outreach.models import accounts, enrolling, entries, sequences
 from outreach.models.base import Tx
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import form_place
 
 
-def open_doors(tx: Tx, sequence_id: int, version_id: int, graph: Graph, now: datetime) -> None:
+def open_doors(ctx: Context, tx: Tx, sequence_id: int, version_id: int, graph: Graph, now: datetime) -> None:
     """The sequence's doors are those of this version. A form that is new gets its secret."""
-    secrets = [new_token() if entry.kind is EntryKind.FORM else None for entry in graph.entries]
+    secrets = [
+        ctx.vault.seal(new_token(), form_place(sequence_id, entry.name))
+        if entry.kind is EntryKind.FORM
+        else None
+        for entry in graph.entries
+    ]
     entries.replace(tx, sequence_id, version_id, graph.entries, secrets, now)
 
 
@@ -107,9 +113,10 @@ def form_secret(ctx: Context, sequence: str, form: str | None, *, rotate: bool) 
         door = entries.form_door(tx, sequence, name)
         if door is None:
             raise NotFound(f"{sequence} has no form {name!r}", hint=did_you_mean(name, names))
-        secret: str = new_token() if rotate else door["secret"]
+        place = form_place(door["sequence_id"], name)
+        secret = new_token() if rotate else ctx.vault.open(door["secret"], place)
         if rotate:
-            entries.set_secret(tx, door["id"], secret)
+            entries.set_secret(tx, door["id"], ctx.vault.seal(secret, place))
         return FormSecret(sequence=sequence, form=name, path=f"/forms/{sequence}/{name}", secret=secret)
 
     return ctx.db.run(work)

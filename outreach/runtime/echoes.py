@@ -1,16 +1,17 @@
 """Echoes of what our accounts do: they settle open executions; what none explains counts as sent by hand, whoever got it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from outreach.engine.events import EventKind
 from outreach.engine.kinds import ActionKind
-from outreach.models import accounts, events, executions, inbound, leads, tasks
+from outreach.models import accounts, events, executions, inbound, instance, leads, tasks
 from outreach.models.base import Row, Tx
 from outreach.models.persons import LockedPerson
 from outreach.providers.base import InboundKind, fingerprint
 from outreach.runtime.context import Context
 from outreach.runtime.draining import drain
 from outreach.runtime.hints import Hints
+from outreach.runtime.lost import Said, settle_followed, settle_said
 from outreach.runtime.observing import close_observed
 from outreach.runtime.settle import sent
 
@@ -20,6 +21,7 @@ _ACTION = {
     InboundKind.WE_UNFOLLOWED.value: ActionKind.UNFOLLOW_ON_TWITTER,
 }
 
+_ADOPTION_LOOK = timedelta(hours=1)
 #: Real seconds that the provider's clock may be behind ours.
 SKEW_SECONDS = 120.0
 
@@ -39,7 +41,15 @@ def match_echo(
     if mine is not None:
         inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
         return _confirm(ctx, tx, row, person, mine["id"], now)
-    if _waits(ctx, tx, row, now):
+    here = instance.read(tx)
+    recovering = here.recovering_since is not None
+    if _waits_for_adoption(tx, here, row, now):
+        return []
+    found = _lost(ctx, tx, row, person.id, identity_id, now) if recovering else None
+    if found is not None:
+        inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
+        return found
+    if not recovering and _waits(ctx, tx, row, now):
         return []
     inbound.digested(tx, row["id"], now=now, person_id=person.id, reply_class=None)
     _by_hand(tx, row, kind, now, person_id=person.id, identity_id=identity_id)
@@ -55,7 +65,10 @@ def match_stranger_echo(ctx: Context, tx: Tx, row: Row, now: datetime) -> None:
         tx, account_id=row["account_id"], kind=kind.value, dm_event_id=_provider_id(row), since=since
     )
     if not ours:
-        if _waits(ctx, tx, row, now):
+        here = instance.read(tx)
+        if _waits_for_adoption(tx, here, row, now) or (
+            here.recovering_since is None and _waits(ctx, tx, row, now)
+        ):
             return
         _by_hand(tx, row, kind, now)
     inbound.digested(tx, row["id"], now=now, person_id=None, reply_class=None)
@@ -66,12 +79,36 @@ def is_echo(row: Row) -> bool:
     return row["kind"] in _ACTION
 
 
+def _lost(ctx: Context, tx: Tx, row: Row, person_id: int, identity_id: int, now: datetime) -> Hints | None:
+    """What the backup of an adopted database does not know: the step that this was is settled. None: it was none."""
+    if row["kind"] == InboundKind.WE_FOLLOWED.value:
+        return settle_followed(
+            ctx, tx, account_id=row["account_id"], identity_id=identity_id, inbound_id=row["id"], at=row["occurred_at"], now=now
+        )  # fmt: skip
+    if row["kind"] != InboundKind.MESSAGE_OUT.value:
+        return None
+    ids = {"dm_event_id": _provider_id(row)} if _provider_id(row) else {}
+    said = Said(
+        inbound_id=row["id"], account_id=row["account_id"], identity_id=identity_id, channel=row["channel"], words=row["text"] or "",
+        at=row["occurred_at"], ids=ids,
+    )  # fmt: skip
+    return settle_said(ctx, tx, person_id, said, now)
+
+
 def _waits(ctx: Context, tx: Tx, row: Row, now: datetime) -> bool:
     """Its own T2 may still be on the way, or its claim may not have been visible to us. Hints may come early and twice."""
     until = row["received_at"] + ctx.call_deadline + ctx.settle
     if now >= until:
         return False
     inbound.wait(tx, row["id"], until)
+    return True
+
+
+def _waits_for_adoption(tx: Tx, here: instance.Instance, row: Row, now: datetime) -> bool:
+    """What a restored database does not know was not made by hand: it is read once the database is adopted, which ends this wait."""
+    if here.foreign_since is None:
+        return False
+    inbound.wait(tx, row["id"], now + _ADOPTION_LOOK)
     return True
 
 

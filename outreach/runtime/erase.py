@@ -24,8 +24,11 @@ class Identifier:
     value: str
 
 
-def erase(ctx: Context, person_id: int, *, by: str) -> bool:
-    """True: erased. False: suppressed, but a call of theirs is still under way; ask again once it has drained."""
+def erase(ctx: Context, person_id: int, *, by: str, replayed: bool = False) -> bool:
+    """True: erased. False: suppressed, but a call of theirs is still under way; ask again once it has drained.
+
+    `replayed`: the off-box journal says that it was done before the backup was restored.
+    """
 
     def work(tx: Tx) -> bool:
         person = persons.lock_present(tx, person_id)
@@ -37,13 +40,15 @@ def erase(ctx: Context, person_id: int, *, by: str) -> bool:
             tx,
             person.id,
             reason=_REASON,
-            source=_SOURCE,
+            source=register.FROM_JOURNAL if replayed else _SOURCE,
             evidence={},
             now=now,
             actor=by,
         )
         if not (person.effective or drain(ctx, tx, person.id, now)):
             return False
+        if not replayed:
+            register.note_erased(tx, person.id, now=now)
         erasing.forget(tx, person.id, now, _REASON)
         events.append(tx, [events.Event(kind=EventKind.PERSON_ERASED, at=now, actor=by, person_id=person.id)])
         return True

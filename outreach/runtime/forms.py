@@ -21,9 +21,11 @@ from outreach.models import audience, enrolling, entries, persons
 from outreach.models.base import Tx
 from outreach.models.persons import LockedPerson
 from outreach.runtime.context import Context
+from outreach.runtime.credentials import form_place
 from outreach.runtime.enroll import data_of
 from outreach.runtime.entering import Door, Newcomer, admit, been_here, door_of, refuse
 from outreach.runtime.hints import Hints
+from outreach.vault import CannotOpen
 
 SIGNATURE = "outreach-signature"
 MOST_BYTES = 64 * 1024
@@ -35,7 +37,7 @@ _TRIES = 3
 _COLUMNS = Columns({"key": "ignore", "invented": "ignore"})
 
 Outcome = Literal[
-    "taken", "unknown", "unsigned", "bad_signature", "expired", "malformed", "unusable", "replayed"
+    "taken", "unknown", "unsigned", "bad_signature", "expired", "malformed", "unusable", "replayed", "locked"
 ]
 
 
@@ -75,7 +77,11 @@ def _take(
     if found is None:
         return Taken(outcome="unknown")
     now = ctx.clock.at(tx.database_now())
-    wrong = check_signature(ctx, found["secret"], body, signature, now)
+    try:
+        secret = ctx.vault.open(found["secret"], form_place(found["sequence_id"], form))
+    except CannotOpen as broken:
+        return Taken(outcome="locked", problems=[broken.message])
+    wrong = check_signature(ctx, secret, body, signature, now)
     if wrong is not None:
         return Taken(outcome=wrong)
     fields = read_fields(body, content_type)

@@ -88,6 +88,16 @@ def deliver() -> Hint:
     return Hint("deliver_notices", 0)
 
 
+def take_out() -> Hint:
+    """Deliver the lines of the off-box journal that wait."""
+    return Hint("deliver_journal", 0)
+
+
+def recover() -> Hint:
+    """Read what an adopted database's backup does not know."""
+    return Hint("recover_database", 0)
+
+
 def retain() -> Hint:
     """See whether something has been kept for long enough, or is to be deleted."""
     return Hint("retain_content", 0)

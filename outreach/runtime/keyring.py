@@ -16,6 +16,7 @@ from outreach.vault import Vault
 PEPPER, KEY = "pepper", "key"
 VARIABLES = {PEPPER: "OUTREACH_PEPPER", KEY: "OUTREACH_KEYS"}
 _FEW = 3
+_WORDS = {"sequence_entry": "form"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def rings(tx: Tx, vault: Vault, peppers: Peppers) -> list[Ring]:
 
 
 def _sealed(rows: Sequence[Row]) -> str:
-    names = list(dict.fromkeys(f"{row['of']} {row['name']}" for row in rows))
+    names = list(dict.fromkeys(f"{_WORDS.get(row['of'], row['of'])} {row['name']}" for row in rows))
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     return f"{len(rows)} credential{'s' if len(rows) > 1 else ''} of {', '.join(names[:_FEW])}{more}"
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from outreach.engine.kinds import ActionKind, SignalKind
-from outreach.models import accounts, leads, persons, tasks, watermarks
+from outreach.models import accounts, adoptions, instance, leads, persons, tasks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, ReadFailed, Relationship
 from outreach.runtime import hints
 from outreach.runtime.context import Context
 from outreach.runtime.credentials import account_ref, shut_out
 from outreach.runtime.hints import Hints
+from outreach.runtime.lost import settle_follow
 from outreach.runtime.moving import go_on
 from outreach.runtime.observing import observe
 from outreach.vault import CannotOpen
@@ -38,6 +39,7 @@ def look_up(ctx: Context, account_id: int) -> Hints:
         if relationship is not None and relationship.follows_us:
             found += _followed_back(ctx, account_id, row, began_at)
     found += _done_by_hand(ctx, account_id, by_peer, wanted, began_at)
+    found += _done_before(ctx, account_id, by_peer, wanted)
     # Only now: were the evidence there before the signals, a death in between would prove a silence that the look-up denies.
     ctx.db.run(lambda tx: _note(tx, account_id, wanted, by_peer, began_at))
     seen = [row["identity_id"] for row in wanted]
@@ -99,6 +101,24 @@ def _done_by_hand(
         if relationship is not None and relationship.we_follow is follows:
             found += observe(ctx, task["execution_id"], at)
     return found
+
+
+def _done_before(
+    ctx: Context, account_id: int, by_peer: dict[str, Relationship], wanted: Sequence[Row]
+) -> Hints:
+    """Adopted, a database may be about to follow those whom it has followed after its backup."""
+
+    def work(tx: Tx) -> list[int]:
+        if instance.read(tx).recovering_since is None:
+            return []
+        followed = [
+            row["identity_id"]
+            for row in wanted
+            if (seen := by_peer.get(row["value"])) is not None and (seen.we_follow or seen.pending)
+        ]
+        return adoptions.planned_follows(tx, account_id, followed)
+
+    return [hint for execution_id in ctx.db.run(work) for hint in settle_follow(ctx, execution_id)]
 
 
 def _wake(ctx: Context, tx: Tx, account_id: int, identity_ids: Sequence[int]) -> Hints:

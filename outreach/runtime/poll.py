@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from outreach.models import accounts, inbound, watermarks
+from outreach.models import accounts, inbound, instance, watermarks
 from outreach.models.base import Row, Tx
 from outreach.providers.base import AccountRef, InboundItem, InboundPage, ReadFailed
 from outreach.runtime import hints
@@ -39,9 +39,13 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, Row, date
     account = accounts.hinted(tx, account_id)
     if account is None or account["channel"] not in ctx.providers:
         return None
+    here = instance.read(tx)
+    if here.foreign_since is not None:
+        return None
     now = ctx.clock.at(tx.database_now())
-    stale = now - ctx.machine(ctx.settings.poll_seconds)
     recent = now - ctx.machine(ctx.settings.tick_seconds)
+    # Adopted, it waits for nothing but this.
+    stale = recent if here.recovering_since is not None else now - ctx.machine(ctx.settings.poll_seconds)
     lease = now + 2 * ctx.call_deadline
     mark = watermarks.begin_poll(tx, account_id, now=now, lease=lease, stale=stale, recent=recent)
     if mark is None:

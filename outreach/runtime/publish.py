@@ -73,7 +73,7 @@ def publish(
             tx, sequence_id, compiled.graph, number=newest.version + 1 if newest else 1, content_hash=compiled.content_hash,
             source=data.decode("utf-8-sig"), by=by, now=now,
         )  # fmt: skip
-        open_doors(tx, sequence_id, version.id, compiled.graph, now)
+        open_doors(ctx, tx, sequence_id, version.id, compiled.graph, now)
         events.append(
             tx,
             [

@@ -185,6 +185,9 @@ def _instance(row: Row) -> InstanceFacts:
         simulated_only=row["simulated_only"],
         paused_at=row["instance_paused_at"],
         pause_reason=row["instance_pause_reason"],
+        foreign_since=row["foreign_since"],
+        foreign_reason=row["foreign_reason"],
+        recovering_since=row["recovering_since"],
         touch_policy=TouchPolicy(
             gap=timedelta(hours=touch["gap_hours"]), limit=touch["limit"], days=timedelta(days=touch["days"])
         ),

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from outreach.engine.events import EventKind
-from outreach.models import accounts, events
+from outreach.models import accounts, events, instance
 from outreach.models.base import Tx
 from outreach.providers.base import AccountRef, ReadFailed, Tokens, Unknown
 from outreach.runtime.context import Context
@@ -27,6 +27,9 @@ def _begin(ctx: Context, tx: Tx, account_id: int) -> tuple[AccountRef, str, int]
     now = ctx.clock.at(accounts.lock(tx, account_id))
     row = accounts.hinted(tx, account_id)
     if row is None or row["refresh_token"] is None or row["channel"] not in ctx.providers:
+        return None
+    if instance.read(tx).foreign_since is not None:
+        # A refresh token works once: it is for whoever this database was copied from.
         return None
     if row["refresh_deadline"] is not None and row["refresh_deadline"] <= now:
         # The last attempt never came back: the single-use token may be spent, and only a human can tell.

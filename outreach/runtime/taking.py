@@ -29,7 +29,7 @@ _PAGE = 100
 _MOST_ASKED = 30
 #: Rules that hold for everything of this kind by this account.
 _FOR_ALL_ALIKE = ("cap.account", "cap.task", "cap.app", "cap.instance", "account.", "app.", "live.")
-_FOR_EVERYBODY = "pause.instance"
+_FOR_EVERYBODY = ("pause.instance", "instance.foreign", "instance.recovering")
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -97,7 +97,7 @@ def take_next(
         refused.append((row["id"], answer))
         if answer.rule.startswith(_FOR_ALL_ALIKE):
             shut.add((row["account_id"], row["action_kind"]))
-        if len(refused) >= _MOST_ASKED or answer.rule == _FOR_EVERYBODY:
+        if len(refused) >= _MOST_ASKED or answer.rule in _FOR_EVERYBODY:
             break
     return NothingToTake(refused=tuple(refused))
 

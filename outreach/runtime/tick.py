@@ -12,13 +12,14 @@ from outreach.engine.events import EventKind
 from outreach.engine.kinds import CHANNEL_OF, ActionKind, Channel
 from outreach.limits.caps import Cap, capacity, paced_starts
 from outreach.limits.scope import Scope
-from outreach.models import entries, events, instance, notices, ticks, watermarks
+from outreach.models import entries, events, instance, journal, notices, ticks, watermarks
 from outreach.models.base import Row, Tx
 from outreach.models.migrate import make_partitions
 from outreach.models.ticks import Count
 from outreach.providers.base import InboundKind
 from outreach.runtime import hints
 from outreach.runtime.context import Context
+from outreach.runtime.guarding import guard
 from outreach.runtime.hints import Hint, Hints
 from outreach.runtime.moving import LOOK_AGAIN
 from outreach.runtime.scopes import account_scope, app_scope
@@ -33,6 +34,8 @@ _MOST_OTHERS = 2000
 _MOST_STRANGE = 500
 _MOST_INBOUND = 1000
 _MOST_EXPIRED = 500
+#: How seldom the off-box journal is looked at when there is nothing to write.
+_UNCHECKED = timedelta(minutes=15)
 #: Real seconds.
 _LOOK_WHAT_IS_KEPT = 900.0
 #: How long the newest start of an account still matters for its pace.
@@ -61,13 +64,19 @@ def tick(ctx: Context) -> Hints:
         instance.set_ticked(tx, now)
         make_partitions(tx, now)
         here = instance.read(tx)
+        if here.foreign_since is not None:
+            # What belongs to whoever it was copied from is left alone: nothing is read with their tokens.
+            watched = [hints.watch(), hints.deliver()] if ctx.settings.alert_url else []
+            return [*(hints.digest(i) for i in _to_digest(tx, now)), *watched]
         kept = _keeping(ctx, here.retained_at, now)
-        if here.paused_at is not None:
+        if not here.may_send:
             open_ = ticks.claim_open(tx, now=now, lease=now + ctx.hint_lease, limit=_MOST_OTHERS)
-            return [*_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_), *kept]
+            found = [hints.recover()] if here.recovering_since is not None else []
+            return [*found, *_always(ctx, tx, now), *(hints.advance(lead["id"]) for lead in open_), *kept]
         return [*_always(ctx, tx, now), *_due(ctx, tx, now), *kept]
 
     began = time.monotonic()
+    guard(ctx)
     found = ctx.db.run(work)
     # The pulse of an installation: one line a minute, whatever there is to do.
     took = round(time.monotonic() - began, 3)
@@ -105,6 +114,11 @@ def _telling(ctx: Context, tx: Tx, now: datetime) -> Hints:
     settings = ctx.settings
     found = [hints.watch()] if settings.alert_url else []
     found += [hints.beat()] if settings.heartbeat_url else []
+    found += (
+        [hints.take_out()]
+        if settings.journal_url and journal.any_due(tx, now=now, unchecked_since=now - _UNCHECKED)
+        else []
+    )
     told = [kind for kind, url in (("alert", settings.alert_url), ("reply", settings.notify_url)) if url]
     return [*found, hints.deliver()] if told and notices.any_due(tx, told, now) else found
 

@@ -22,6 +22,7 @@ _REFUSALS: dict[Outcome, tuple[int, str]] = {
     ),
     "malformed": (400, "The body cannot be read."),
     "unusable": (422, "The fields do not say who this is."),
+    "locked": (503, "Whose signature this is cannot be told now. Nothing was taken: send it again later."),
     "replayed": (409, "This very submission was taken before; nothing was done twice."),
 }
 
@@ -54,6 +55,11 @@ def _refused(sequence: str, form: str, taken: Taken) -> Response:
     if status == 401:
         said = {"action": "form_refused", "reason": taken.outcome, "sequence": sequence, "form": form}
         log.warning("form signature refused", extra=said)
+    if taken.outcome == "locked":
+        log.error(
+            "; ".join(taken.problems), extra={"action": "secret_locked", "sequence": sequence, "form": form}
+        )
+        return _answer(status, error=taken.outcome, message=message)
     problems = {"problems": list(taken.problems)} if taken.problems else {}
     return _answer(status, error=taken.outcome, message=message, **problems)
 

@@ -15,7 +15,11 @@ SOURCE = (ROOT / "outreach/settings.py").read_text(encoding="utf-8")
 
 def read_variables() -> set[str]:
     """Every name in capitals that settings.py asks the environment for."""
-    return set(re.findall(r'"((?:OUTREACH_[A-Z_]+|[A-Z]+_URL|PORT|DYNO|KUBERNETES_SERVICE_HOST))"', SOURCE))
+    return set(
+        re.findall(
+            r'"((?:OUTREACH_[A-Z_]+|AWS_[A-Z_]+|[A-Z]+_URL|PORT|DYNO|KUBERNETES_SERVICE_HOST))"', SOURCE
+        )
+    )
 
 
 def documented_defaults() -> dict[str, str]:

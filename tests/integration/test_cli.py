@@ -74,6 +74,7 @@ def test_production_without_urls_is_a_configuration_error(
     monkeypatch.delenv("DATABASE_URL")
     monkeypatch.setenv("DYNO", "web.1")
     monkeypatch.setenv("OUTREACH_PEPPER", "p")
+    monkeypatch.setenv("OUTREACH_INSTANCE", "spring")
     monkeypatch.setenv("OUTREACH_KEYS", "k" * 43)
     monkeypatch.setenv("OUTREACH_LINK_SECRET", "s")
     terminal("status", code=2)

@@ -17,8 +17,10 @@ from outreach.models.base import Database
 from outreach.peppers import Peppers
 from outreach.runtime.control import set_account
 from outreach.runtime.disconnect import disconnect
+from outreach.runtime.doors import form_secret
 from outreach.runtime.erase import erase
 from outreach.runtime.examine import examine
+from outreach.runtime.forms import take_form
 from outreach.runtime.give_up import give_up
 from outreach.runtime.keyring import require_keys, rings
 from outreach.runtime.optout import opt_out, opt_out_spelt
@@ -40,6 +42,12 @@ MINUTE = timedelta(minutes=1)
 BOTH: dict[str, Any] = {"account_names": ["we", "us"]}
 HELLO = """
 sequence: hello
+actions:
+  hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}", next: END}
+"""
+FORM = """
+sequence: welcome
+entry: {on: form, form: website, source: a form, account: [we]}
 actions:
   hello: {do: SEND_TWITTER_DM, message: "Hello. {{ opt_out }}", next: END}
 """
@@ -81,9 +89,12 @@ def test_no_table_holds_a_token_or_a_secret_that_can_be_read(house: House) -> No
     (ann,) = friends(house, "ann")
     house.enroll("hello", [ann], **BOTH)
     opened = [house.opened(row(house, name)) for name in ("we", "us")]
+    house.publish(FORM)
+    form = form_secret(house.ctx, "welcome", None, rotate=False).secret
     canaries = [SECRET, *(str(t) for one in opened for t in (one.access_token, one.refresh_token))]
     assert canaries[1:3] == ["token-we", "refresh-we"]
     assert canaries[3].startswith("sim-access-") and canaries[4].startswith("sim-refresh-")
+    canaries.append(form)
     dump = everything(house)
     assert "v1:" in dump and len(acts(house)) == 1
     assert [canary for canary in canaries if canary in dump] == []
@@ -214,6 +225,23 @@ def test_rotating_keys_seals_everything_anew_and_says_what_may_be_dropped(house:
     house.enroll("hello", [ann], **BOTH)
     assert len(acts(house)) == 1
     assert turn(house, keys=NEW).credentials == 0
+
+
+def test_the_secret_of_a_form_is_rotated_with_the_rest_and_belongs_to_it_alone(house: House) -> None:
+    house.publish(FORM)
+    secret = form_secret(house.ctx, "welcome", None, rotate=False).secret
+    assert turn(house, keys=f"{NEW},{OLD}").credentials == 6
+    with_rings(house, keys=NEW)
+    assert form_secret(house.ctx, "welcome", None, rotate=False).secret == secret
+    sql(house, "UPDATE sequence_entry SET secret = (SELECT consumer_secret FROM app)")
+    posted: dict[str, Any] = {
+        "body": b"{}",
+        "content_type": "application/json",
+        "signature": "t=1,v1=" + "0" * 64,
+    }
+    assert take_form(house.ctx, "welcome", "website", **posted).outcome == "locked"
+    assert form_secret(house.ctx, "welcome", None, rotate=True).secret != secret
+    assert take_form(house.ctx, "welcome", "website", **posted).outcome == "bad_signature"
 
 
 def test_a_rotation_that_is_broken_off_is_run_again_and_goes_on(

@@ -1,6 +1,7 @@
 """The log's own order: who follows it misses nothing, whatever order transactions commit in and whichever cluster wrote what."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,11 @@ NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 def note(tx: Tx, who: str) -> None:
     events.append(tx, [Event(kind=EventKind.LEAD_MOVED, at=NOW, actor=who)])
     tx.value("SELECT 1")  # what is written travels with what is read
+
+
+def note_two(name: str, tx: Tx) -> None:
+    note(tx, name)
+    note(tx, name.upper())
 
 
 def read_on(db: Database, place: Place, limit: int = 100) -> tuple[list[str], Place]:
@@ -49,15 +55,10 @@ def test_who_follows_sees_what_was_begun_first_and_committed_last(db: Database) 
     assert read_on(db, place)[0] == ["slow", "quick"]
 
 
-def both(tx: Tx, name: str) -> None:
-    note(tx, name)
-    note(tx, name.upper())
-
-
 def test_a_reader_who_takes_a_few_at_a_time_misses_none(db: Database) -> None:
     place = db.run(events.here)
     for name in "abcde":
-        db.run(lambda tx, name=name: both(tx, name))  # type: ignore[misc]
+        db.run(partial(note_two, name))
     seen: list[str] = []
     while (more := read_on(db, place, limit=3))[0]:
         seen, place = seen + more[0], more[1]
@@ -118,11 +119,10 @@ def test_an_older_generation_is_not_over_while_somebody_still_writes_in_it(db: D
     assert [g.closed for g in db.run(sealing.generations)] == [True, False]
 
 
-def begin_late(tx: Tx) -> None:
-    note(tx, "before")
-    sealing.begin_generation(tx, NOW)
-
-
 def test_a_generation_is_a_transactions_first_write(db: Database) -> None:
+    def late(tx: Tx) -> int:
+        note(tx, "before")
+        return sealing.begin_generation(tx, NOW)
+
     with pytest.raises(ConflictError, match="has written already"):
-        db.run(begin_late)
+        db.run(late)

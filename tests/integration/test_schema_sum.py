@@ -80,6 +80,8 @@ BAD = {
     " VALUES (1, 'a', 'twitter', '1', 'http://127.0.0.1', 'v1:x:t', 'paused', now())",
     "a token in plain text": "INSERT INTO account (app_id, name, channel, external_id, base_url, access_token, created_at)"
     " VALUES (1, 'a', 'twitter', '1', 'http://127.0.0.1', 'a-token', now())",
+    "a form's secret in plain text": "INSERT INTO sequence_entry (sequence_id, version_id, position, kind, name, since, secret)"
+    " VALUES (1, 1, 0, 'form', 'a', now(), 'a-secret')",
     "a secret in plain text": "INSERT INTO app (name, channel, client_secret, created_at) VALUES ('a', 'twitter', 'a-secret', now())",
     "a live demo": "INSERT INTO instance (name, key, simulated_only, live_confirmed_at, clock_origin, clock_factor, created_at)"
     " VALUES ('a', 'k', true, now(), now(), 1, now())",

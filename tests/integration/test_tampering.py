@@ -83,7 +83,8 @@ def test_a_hundred_tamperings_are_found(log: Database) -> None:
     trial = try_to_tamper(log, dice(18), 100)
     assert (trial.false_alarms, trial.events) == (0, EVENTS)
     assert trial.unseen == []
-    assert sum(trial.tried.values()) == 100 and len(trial.tried) >= 20
+    assert sum(trial.tried.values()) == 100
+    assert {f"edit: {change}" for change in tampering.EDITS} <= trial.tried.keys()
 
 
 # --- what they are called -----------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def test_a_trial_says_what_a_blind_eye_has_not_seen(small: Database) -> None:
     def blind(db: Reader, **_: Any) -> Verified:
         return verify(db)  # without the heads that were noted
 
-    trial = try_to_tamper(small, dice(1), len(WAYS) * 2, look=blind)
+    trial = try_to_tamper(small, dice(1), len(WAYS), look=blind)
     assert trial.unseen == ["cut the end off", "edit, and make every later seal anew"] * 2
 
 

@@ -132,6 +132,8 @@ BROKEN: Mapping[str, Mapping[str, Any]] = {
     "stale.not_due": {"lead": {"due_at": LATER}},
     "suppression.person": {"person": {"suppressed_at": EARLIER, "suppression_reason": "they said stop"}},
     "suppression.identifier": {"person": {"suppressions": (SuppressionHit(scope="identifier", at=EARLIER, reason="list"),)}},
+    "instance.foreign": {"instance": {"foreign_since": EARLIER, "foreign_reason": "another cluster"}},
+    "instance.recovering": {"instance": {"recovering_since": EARLIER}},
     "pause.instance": {"instance": {"paused_at": EARLIER, "pause_reason": "night"}},
     "pause.person": {"person": {"paused_at": EARLIER, "pause_reason": "unclear reply"}},
     "pause.lead": {"lead": {"paused_at": EARLIER, "pause_reason": "asked"}},

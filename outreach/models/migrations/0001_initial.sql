@@ -18,6 +18,11 @@ CREATE TABLE instance (
     clock_factor      double precision NOT NULL CHECK (clock_factor > 0),
     paused_at         timestamptz,
     pause_reason      text,
+    -- where it was made or adopted: the cluster's number and the database's own; elsewhere it is a restored or cloned one
+    cluster           text,
+    foreign_since     timestamptz,                  -- nothing is sent until somebody adopts it
+    foreign_reason    text,
+    recovering_since  timestamptz,                  -- adopted then; nothing is sent until what the backup does not know has been read
     last_tick_at      timestamptz,
     retained_at       timestamptz,                  -- when somebody last looked whether something has been kept for long enough
     -- touches per person: never two within gap_hours, never more than limit within days
@@ -26,7 +31,27 @@ CREATE TABLE instance (
     caps              jsonb NOT NULL DEFAULT '{}',  -- action kind -> caps text, for the whole instance
     created_at        timestamptz NOT NULL,
     CHECK (NOT (simulated_only AND live_confirmed_at IS NOT NULL)),
-    CHECK ((paused_at IS NULL) = (pause_reason IS NULL))
+    CHECK ((paused_at IS NULL) = (pause_reason IS NULL)),
+    CHECK ((foreign_since IS NULL) = (foreign_reason IS NULL)),
+    CHECK (foreign_since IS NULL OR recovering_since IS NULL)
+);
+-- Who made a restored or cloned database the one that sends, and what came of it.
+CREATE TABLE adoption (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at          timestamptz NOT NULL,
+    by          text NOT NULL,
+    reason      text NOT NULL,
+    found       text,                               -- why it was taken for a foreign one; NULL: nothing showed it
+    name_was    text,                               -- a clone that got a name of its own
+    backup_at   timestamptz NOT NULL,               -- the last instant that the backup knows of
+    fence       bigint NOT NULL,                    -- every later fence is above it, and so above all that were drawn before
+    replayed_at timestamptz,                        -- the off-box journal has been applied
+    replayed    jsonb NOT NULL DEFAULT '{}',        -- how many lines of each kind
+    to_erase    bigint[] NOT NULL DEFAULT '{}',     -- persons who are erased again once their open calls are over
+    released_at timestamptz,
+    released_by text,
+    CHECK ((released_at IS NULL) = (released_by IS NULL)),
+    CHECK (released_at IS NULL OR replayed_at IS NOT NULL)
 );
 
 -- Which secrets this database has met: the ids of peppers and keys, which say nothing of them. A process whose secrets are others
@@ -264,6 +289,30 @@ CREATE TABLE suppression (
 CREATE INDEX suppression_person ON suppression (person_id) WHERE lifted_at IS NULL;
 CREATE INDEX suppression_hmac ON suppression (hmac) WHERE lifted_at IS NULL;
 
+-- What a backup must not forget, on its way to a place outside this database: one row per suppression, lift and erasure, written with
+-- it, and delivered in order. Digests only.
+CREATE TABLE journal (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind         text NOT NULL,                      -- suppressed, lifted, erased; other kinds are others' lines
+    body         text NOT NULL,                      -- JSON on one line
+    at           timestamptz NOT NULL,
+    number       bigint UNIQUE,                      -- running, without gaps: given when it is first taken out
+    line         text,                               -- exactly what is written outside: the body with its number
+    delivered_at timestamptz,
+    CHECK ((number IS NULL) = (line IS NULL)),
+    CHECK (delivered_at IS NULL OR number IS NOT NULL)
+);
+CREATE INDEX journal_waiting ON journal (id) WHERE delivered_at IS NULL;
+CREATE TABLE journal_delivery (
+    id           smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    leased_until timestamptz,                        -- somebody is at it
+    due_at       timestamptz,                        -- after a failure: not before
+    attempts     integer NOT NULL DEFAULT 0,         -- failures in a row
+    reason       text,                               -- the last one
+    checked_at   timestamptz                         -- when the outside was last seen to agree with us
+);
+INSERT INTO journal_delivery DEFAULT VALUES;
+
 CREATE TABLE consent (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     identity_id  bigint NOT NULL REFERENCES identity,
@@ -353,7 +402,7 @@ CREATE TABLE sequence_entry (
     name        text NOT NULL,                       -- the segment's, or the form's; else empty
     channel     text,                                -- message_in: where they write
     since       timestamptz NOT NULL,                -- what came before enrolls nobody
-    secret      text,                                -- form: signs what it posts
+    secret      text CHECK (secret LIKE 'v_:%'),     -- form: signs what it posts; sealed
     import_id   bigint REFERENCES import,            -- form: under which its people are recorded
     -- segment: every person up to `newest` has been looked at once; `walked_to` is where the next look at them begins
     newest      bigint NOT NULL DEFAULT 0,
