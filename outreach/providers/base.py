@@ -111,7 +111,7 @@ class AccountStopped:
     reason: Literal["needs_reauth", "restricted", "no_credits", "tier"]
     scope: Literal["account", "app"] = "account"
     detail: str = ""
-    code: str = ""
+    code: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ class ReadFailed:
     reason: Literal["rate_limited", "unreachable", "unauthorised", "forbidden", "unreadable"]
     retry_at: datetime | None = None
     detail: str = ""
-    code: str = ""
+    code: str = field(default="", compare=False)
 
 
 @runtime_checkable
