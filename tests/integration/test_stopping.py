@@ -79,7 +79,9 @@ def test_calls_that_are_refused_together_are_one_transition_and_hold_all_leads(
     everybody = friends(house, *PEOPLE)
     claimed = [begin(house, one) for one in plan(house, "follow", everybody[:3], account_names=["we"])]
     for one in claimed:
-        settle(house.ctx, one, AccountStopped(reason, scope=scope, detail="as they say"))
+        settle(
+            house.ctx, one, AccountStopped(reason, scope=scope, detail="as they say", code="status 403 326")
+        )
     assert told(house) == [("AccountStopped", reason)]
     house.enroll("write", everybody[3:], account_names=["we"])
     house.pass_time(HOUR, step=10 * MINUTE)
@@ -88,7 +90,10 @@ def test_calls_that_are_refused_together_are_one_transition_and_hold_all_leads(
     assert told(house) == [("AccountStopped", reason)]
     (trouble,) = [row for row in reports.stopped(house.db.run(reports.accounts)) if row["name"] == "we"]
     assert trouble["needs_human"]
-    assert reason in trouble["state"] and "as they say" in trouble["reason"] and trouble["since"] is not None
+    assert (
+        reason in trouble["state"] and "status 403 326" in trouble["reason"] and trouble["since"] is not None
+    )
+    assert "as they say" not in trouble["reason"], "their prose may quote what was sent, and is kept nowhere"
 
 
 def test_out_of_credits_comes_back_for_every_account_of_the_app_and_without_a_burst(house: House) -> None:
