@@ -28,7 +28,7 @@ _BROKEN = "tests.chaos.broken"
 _ANY_ORDER, _HISTORIES = "tests.scenario.any_order", 500
 PROTOCOLS = ("ours", "naive", "jobqueue", "no_drain", "no_ledger_caps")
 #: Real seconds of blows, and people: at intensity 1, and of the smoke test.
-_SECONDS, _LEADS = 90.0, 500
+_SECONDS, _LEADS = 50.0, 500
 _SMOKE_SECONDS, _SMOKE_LEADS = 12.0, 120
 _COLUMNS = (
     "name", "faults", "seed", "attempted", "accepted", "duplicates", "lost", "over_cap", "after_opt_out", "after_pause", "unnoticed", "in_doubt_open", "held_for_human",
@@ -50,7 +50,7 @@ def chaos(
     ] = False,
     intensity: Annotated[
         float,
-        typer.Option(help="Of --full: 1 is 500 people and 90 s of blows for each scenario.", min=0.05, max=4),
+        typer.Option(help="Of --full: 1 is 500 people and 50 s of blows for each scenario.", min=0.05, max=4),
     ] = 1.0,
     protocol: Annotated[
         str,
