@@ -107,7 +107,11 @@ def judge_restored(
         for row in db.run(judging.ledger)
         if row["recipient"] not in said_no and not str(row["recipient"]).startswith("erased:")
     ]
-    others = Counter(_effect_of(a) for a in acceptances if a.recipient not in said_no)
+    # Whoever has blocked us since is not followed any more, and no look-up shows that they were.
+    undone = {(d.account, d.person, "follow") for d in deeds if d.what == "blocked"}
+    others = Counter(
+        _effect_of(a) for a in acceptances if a.recipient not in said_no and _effect_of(a)[:3] not in undone
+    )
     # A follow that is still planned is done again, and changes nothing.
     again = [
         {**row, "state": "held"} if row["kind"] in _SET_AGAIN and row["state"] == "planned" else row
