@@ -102,12 +102,19 @@ def judge_restored(
     seen = Counter(_effect_of(a) for a in acceptances if a.by == "api")
     twice = {effect: n for effect, n in seen.items() if n > 1}
     findings += [f"{n} x {e[2]} by account {e[0]} to {e[1]}" for e, n in twice.items()]
+    # Whoever has blocked us since is not followed any more, and no look-up shows that they were.
+    undone = {(d.account, d.person, "follow") for d in deeds if d.what == "blocked"}
     ledger = [
         row
         for row in db.run(judging.ledger)
-        if row["recipient"] not in said_no and not str(row["recipient"]).startswith("erased:")
+        if row["recipient"]  # the echo of a message to somebody who was erased names nobody
+        and row["recipient"] not in said_no
+        and not str(row["recipient"]).startswith("erased:")
+        and _effect_in_ledger(row)[:3] not in undone
     ]
-    others = Counter(_effect_of(a) for a in acceptances if a.recipient not in said_no)
+    others = Counter(
+        _effect_of(a) for a in acceptances if a.recipient not in said_no and _effect_of(a)[:3] not in undone
+    )
     # A follow that is still planned is done again, and changes nothing.
     again = [
         {**row, "state": "held"} if row["kind"] in _SET_AGAIN and row["state"] == "planned" else row

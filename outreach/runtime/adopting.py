@@ -190,7 +190,7 @@ def _under_other_peppers(ctx: Context, missing: list[Line]) -> dict[str, str]:
     while page := ctx.db.run(lambda tx, after=after: journal.known_identities(tx, after, _PAGE)):  # type: ignore[misc]
         for row in page:
             others = set(ctx.peppers.digests(row["kind"], row["value"])) - {row["hmac"]}
-            found |= dict.fromkeys(others & wanted, str(row["hmac"]))
+            found.update((one, str(row["hmac"])) for one in others & wanted)
         after = page[-1]["id"]
     return found
 
