@@ -240,6 +240,7 @@ def test_what_is_rolled_back_is_no_line(house: House, tmp_path: Path) -> None:
 
     def work(tx: Any) -> None:
         register.suppress_person(tx, ann, reason="x", source="operator", evidence={}, now=house.clock.now())
+        tx.rows("SELECT 1 AS sent")  # what was written is with the server
         raise RuntimeError("the machine is gone")
 
     with pytest.raises(RuntimeError):
