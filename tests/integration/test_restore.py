@@ -158,7 +158,8 @@ def test_restored_it_repeats_nothing_forgets_no_stop_and_runs_to_its_end(
     house.pass_time(5 * MINUTE)
     assert acts(house) == before
     done = adopted(house)
-    assert done.replayed == {"suppressed": 2, "erased": 1}
+    # heads of the sealed log may stand between them, and are nothing to apply
+    assert {kind: n for kind, n in done.replayed.items() if kind != "seal"} == {"suppressed": 2, "erased": 1}
     assert row(house)["recovering_since"] is not None
     house.pass_time(3 * MINUTE)
     assert row(house)["recovering_since"] is None
