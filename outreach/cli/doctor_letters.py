@@ -28,7 +28,7 @@ def checks_of_letters(settings: Settings) -> Iterator[Check]:
         broker.close()
     messages = "messages unknown, Redis does not answer" if letters is None else f"{letters} messages"
     yield Check(
-        id="O031", title="dead letters", health=Health.WARN if parked or letters else Health.OK,
+        id="O033", title="dead letters", health=Health.WARN if parked or letters else Health.OK,
         detail=f"{parked} leads parked because our own code failed on them, {messages}",
         mend="outreach dead-letters list says why; requeue or drop them",
     )  # fmt: skip

@@ -301,8 +301,8 @@ def test_a_redis_that_is_away_is_seen_everywhere_and_the_first_sweep_after_it_mo
     enrolled(house, direct)
     assert "tick_late" in [one["alert"] for one in terminal.json("status")["alerts"]]
     checks = {one["id"]: one for one in terminal.json("doctor", code=1)["checks"]}
-    assert (checks["O004"]["health"], checks["O031"]["health"]) == ("fail", "ok")
-    assert "messages unknown" in checks["O031"]["detail"]
+    assert (checks["O004"]["health"], checks["O033"]["health"]) == ("fail", "ok")
+    assert "messages unknown" in checks["O033"]["detail"]
     assert terminal.json("dead-letters", "list") == []
     settings = Settings(database_url=database_url, redis_url="redis://127.0.0.1:1/0", clock_origin=MONDAY)
     with TestClient(create_app(app := build(settings))) as client:
