@@ -51,10 +51,14 @@ def test_each_example_is_understood(example: list[str]) -> None:
     command.parse_args(context, words)
 
 
+#: one check with two names: servers of our own, or a database that a URL names
+_EITHER = {"O002": {"servers", "database"}}
+
+
 def test_a_check_of_doctor_has_a_number_of_its_own() -> None:
     titles: dict[str, set[str]] = {}
     for file in (Path(__file__).parents[2] / "outreach" / "cli").glob("doctor*.py"):
         for number, title in re.findall(r'id="(O\d+)",\s*title="([^"]+)"', file.read_text(encoding="utf-8")):
             titles.setdefault(number, set()).add(title)
     assert len(titles) > 10, "they are found at all"
-    assert {number: found for number, found in titles.items() if len(found) > 1} == {}
+    assert {number: found for number, found in titles.items() if len(found) > 1} == _EITHER
