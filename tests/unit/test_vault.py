@@ -98,7 +98,7 @@ def test_a_digest_says_its_pepper_and_a_ring_looks_under_all() -> None:
 
 
 def test_production_takes_no_key_that_everybody_knows() -> None:
-    said = {"DYNO": "web.1", "OUTREACH_PEPPER": "p", "OUTREACH_LINK_SECRET": "l"}
+    said = {"DYNO": "web.1", "OUTREACH_PEPPER": "p", "OUTREACH_LINK_SECRET": "l", "OUTREACH_INSTANCE": "i"}
     for keys in ({}, {"OUTREACH_KEYS": "development"}, {"OUTREACH_KEYS": f"development,{NEW}"}):
         with pytest.raises(ConfigurationError, match="OUTREACH_KEYS"):
             Settings.from_environment(said | keys)
