@@ -144,7 +144,7 @@ def test_each_app_has_its_own_secret_and_no_other_is_taken_for_it(client: TestCl
         "name": "other", "channel": "twitter", "client_id": "c", "client_secret": None, "consumer_secret": "other-secret", "caps": {},
         "now": house.clock.now(),
     }  # fmt: skip
-    house.db.run(lambda tx: accounts.put_app(tx, other))
+    house.db.run(lambda tx: accounts.put_app(tx, sealed_app(house.ctx.vault, other)))
     body = message()
     assert client.post(HOOK, content=body, headers=signed(body, "other-secret")).status_code == 401
     assert client.post("/webhooks/twitter/other", content=body, headers=signed(body)).status_code == 401
