@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from outreach.app import App
 from outreach.models import accounts, instance
 from outreach.providers.registry import build_webhooks
+from outreach.runtime.credentials import sealed_app
 from outreach.simulator import id_of_handle
 from outreach.web.optout import make_token
 from outreach.web.server import create_app
