@@ -465,6 +465,7 @@ def test_in_production_a_missing_url_is_an_error_of_configuration_and_nothing_st
         "OUTREACH_PEPPER": "p",
         "OUTREACH_KEYS": "k" * 43,
         "OUTREACH_LINK_SECRET": "l",
+        "OUTREACH_INSTANCE": "i",
         "OUTREACH_DATA_DIR": str(empty),
     }
     settings = Settings.from_environment({mark: "production", **secrets, **set_already})
