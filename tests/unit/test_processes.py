@@ -52,7 +52,9 @@ def test_what_nobody_foresaw_is_one_line_too_and_a_traceback_when_asked_for(
 
     monkeypatch.setattr("outreach.cli.processes.process_settings", burst)
     assert run_process(["worker"]) == 1
-    assert capsys.readouterr().err == "error: RuntimeError: first (--traceback shows where)\n"
+    assert capsys.readouterr().err == "error: RuntimeError (--traceback shows where)\n", (
+        "its words stay out of what is kept as a log"
+    )
     with pytest.raises(RuntimeError):
         run_process(["worker", "--traceback"])
 
