@@ -314,6 +314,8 @@ def test_a_redis_that_is_away_is_seen_everywhere_and_the_first_sweep_after_it_mo
     (lead,) = house.db.read("SELECT id, hints, attempts, paused_at FROM lead")
     assert (lead["attempts"], lead["paused_at"]) == (0, None)
     ctx = replace(house.ctx, clock=direct.context.clock)
+    # however fast all of this was: the lease of the hint that was lost is over
+    sql(house, "UPDATE lead SET hinted_until = %s", MONDAY)
     for hint in sweep(ctx):
         if hint.id == lead["id"]:
             look_and_perform(ctx, hint.id)
